@@ -1,0 +1,1 @@
+"""One file for each command that reads a dataset or serves beside one."""

@@ -1,0 +1,133 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.builders import make_rows
+from tests.support.fake_client import DIMENSION, FakeClient, fake_vector
+from transforms.core.facts import facts_to_json
+from transforms.core.requests import RequestLimits
+from transforms.core.tables import first_rows_of_texts, hashes_of, read_rows, split_by_bucket
+from transforms.errors import ProviderRefused, RunInterrupted
+from transforms.in_flight import BucketsInFlight
+from transforms.records import ChunkTable, EmbeddedTable
+from transforms.storage.journal import JournalWriter
+from transforms.storage.place import OpenPlace, RunPlace, open_place
+
+BITS = 2
+
+
+class Bench:
+    """A place on disk, a client, and a journal writer, as a worker has them."""
+
+    def __init__(self, folder: Path, client: FakeClient, run_id: str = "run-1") -> None:
+        self.client = client
+        self.place: OpenPlace = open_place(RunPlace(str(folder), run_id, 0, "f"))
+        self.writer: JournalWriter = self.place.journal.writer(run_id)
+        self.noted: list[int] = []
+        self.buckets = BucketsInFlight(
+            self.place, BITS, lambda: client, self._prove, lambda: self.writer, "", self.noted.append, False
+        )
+
+    def _prove(self) -> int:
+        facts = self.client.prove()
+        self.place.journal.record_facts(facts_to_json(facts.dimension, facts.model_reported, False, facts.canary))
+        return facts.dimension
+
+    def embed(self, chunks: list[str]) -> list[EmbeddedTable]:
+        return [*self._add_all(chunks), *self.buckets.drain()]
+
+    def _add_all(self, chunks: list[str]) -> Iterator[EmbeddedTable]:
+        for bucket, batch in split_by_bucket(make_rows(chunks), BITS):
+            yield from self.buckets.add(ChunkTable(bucket, (batch,)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "dataset"
+
+
+def rows_with_vectors(tables: list[EmbeddedTable]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for table in tables:
+        rows = read_rows(table.rows)
+        first = first_rows_of_texts(hashes_of(rows))
+        vectors = np.frombuffer(table.vectors, np.float32).reshape(-1, DIMENSION)
+        assert len(vectors) == len(first)
+        of_row = np.repeat(np.arange(len(first)), np.diff(np.append(first, rows.num_rows)))
+        for row, at in zip(rows.to_pylist(), of_row, strict=True):
+            found[row["id"]] = [row["chunk"], *vectors[at].tolist()]
+    return found
+
+
+TEXTS = [f"text {number}" for number in range(40)]
+
+
+@pytest.mark.parametrize("halves", [False, True])
+def test_every_row_carries_the_vector_of_its_own_text(folder: Path, halves: bool) -> None:
+    bench = Bench(folder, FakeClient(halves=halves))
+    found = rows_with_vectors(bench.embed([*TEXTS, *TEXTS[:7]]))
+    assert len(found) == 47
+    assert all(vector == fake_vector(text).tolist() for text, *vector in found.values())
+
+
+def test_equal_texts_are_sent_once(folder: Path) -> None:
+    bench = Bench(folder, FakeClient())
+    bench.embed([*TEXTS, *TEXTS])
+    assert sorted(text for request in bench.client.requests for text in request) == sorted(TEXTS)
+
+
+def test_texts_of_several_buckets_share_requests(folder: Path) -> None:
+    bench = Bench(folder, FakeClient(RequestLimits(max_inputs=100)))
+    tables = bench.embed(TEXTS)
+    assert len(tables) == 4
+    assert [len(request) for request in bench.client.requests] == [40]
+
+
+def test_every_answer_is_in_the_journal(folder: Path) -> None:
+    bench = Bench(folder, FakeClient())
+    bench.embed(TEXTS)
+    bench.writer.close()
+    assert sum(bench.noted) == 40
+    assert len(Bench(folder, FakeClient(), "run-2").place.journal.read_hashes(0, 0)) == 40
+
+
+def test_what_the_journal_holds_is_not_paid_again_and_nobody_is_called(folder: Path) -> None:
+    first = Bench(folder, FakeClient())
+    expected = rows_with_vectors(first.embed(TEXTS))
+    first.writer.close()
+    second = Bench(folder, FakeClient(), "run-2")
+    tables = second.embed(TEXTS)
+    assert rows_with_vectors(tables) == expected
+    assert second.client.requests == []
+    assert second.client.proofs == 0
+    assert [table.texts_embedded for table in tables] == [0, 0, 0, 0]
+
+
+def test_refused_text_costs_its_own_rows_only(folder: Path) -> None:
+    bench = Bench(folder, FakeClient(poison="poison"))
+    tables = bench.embed([*TEXTS, "poison", "poison"])
+    assert len(rows_with_vectors(tables)) == 40
+    rejects = [reject for table in tables for reject in table.rejects]
+    spans = [(r.doc_id, r.stage, r.reason, r.end_char - r.start_char) for r in rejects if r.end_char and r.start_char]
+    assert spans == [("a.md", "embed", "refused", 6)] * 2
+
+
+def test_failure_of_one_request_stops_the_bundle_with_its_own_error(folder: Path) -> None:
+    bench = Bench(folder, FakeClient(fail_after=2, failure=ProviderRefused("the key was refused")))
+    with pytest.raises(ProviderRefused, match="the key was refused"):
+        bench.embed(TEXTS)
+
+
+def test_notice_of_another_worker_stops_this_one(folder: Path) -> None:
+    bench = Bench(folder, FakeClient())
+    bench.place.folder.stop("RunInterrupted", "somebody pressed Ctrl-C")
+    with pytest.raises(RunInterrupted, match="somebody pressed Ctrl-C"):
+        bench.embed(TEXTS)
+
+
+def test_bucket_without_rows_passes_without_a_call(folder: Path) -> None:
+    bench = Bench(folder, FakeClient())
+    (table,) = [*bench.buckets.add(ChunkTable(3, ())), *bench.buckets.drain()]
+    assert (table.bucket, read_rows(table.rows).num_rows, bench.client.requests) == (3, 0, [])

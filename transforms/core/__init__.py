@@ -1,0 +1,1 @@
+"""Pure functions: no Beam, network, files, clock, randomness, environment or logging."""

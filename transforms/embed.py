@@ -1,0 +1,209 @@
+"""EmbedBuckets: tables of chunks to tables with vectors, each new text paid once."""
+
+import dataclasses
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from transforms.clients.base import EmbeddingClient
+from transforms.clients.http import EndpointSettings
+from transforms.clients.open_client import close_clients, open_client
+from transforms.core.facts import check_same_space, facts_from_json, facts_to_json
+from transforms.core.pacing import Quota
+from transforms.core.requests import RequestLimits
+from transforms.errors import FatalError
+from transforms.in_flight import BucketsInFlight
+from transforms.notes import ProgressNotes
+from transforms.records import Bill, ChunkTable, EmbeddedTable, Usage
+from transforms.stamp import StampSettings
+from transforms.storage.journal import JournalWriter
+from transforms.storage.place import OpenPlace, RunPlace, open_place
+
+LANDING_SECONDS = 60.0
+"""How long a failing worker waits for answers that are paid already; as long as an endpoint may take to answer."""
+
+_USAGE = "usage"
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbedSettings:
+    """Whom to ask, how fast, and what to accept.
+
+    Attributes:
+        stamp: of the version to be written; parts of an earlier one with the same rows and stamp are kept.
+        lanes: how many processes share the quota at most; each takes an equal share.
+        accept_new_canary: go on although the model behind the name seems to have changed.
+    """
+
+    endpoint: EndpointSettings
+    quota: Quota
+    limits: RequestLimits
+    stamp: StampSettings
+    lanes: int
+    accept_new_canary: bool
+
+
+class EmbedResult(NamedTuple):
+    """What embedding gives: tables with vectors, and what it took."""
+
+    tables: beam.PCollection[EmbeddedTable]
+    usage: beam.PCollection[Usage]
+
+
+@dataclasses.dataclass
+class EmbedBuckets(beam.PTransform):
+    """Give every distinct text of every table a vector: 1 → 1, and one Usage for each bundle.
+
+    Texts of the previous version and of the journal are reused; the rest is sent through one client per process, requests
+    of several buckets in flight together. Every answer is journaled before anything else happens to it, so a repeated
+    bundle pays only for requests that were in flight. Texts that the endpoint refuses become rejects of their table.
+
+    Args:
+        bits: one number, how many bits name a bucket.
+        bill: the approved bill; as a side input it keeps every request behind the approval.
+
+    Raises:
+        FatalError: as the client says; its sentence is left for all workers and the launcher.
+    """
+
+    place: RunPlace
+    settings: EmbedSettings
+    bits: beam.PCollection[int]
+    bill: beam.PCollection[Bill]
+
+    def expand(self, tables: beam.PCollection[ChunkTable]) -> EmbedResult:
+        """Apply to grouped tables."""
+        embed = beam.ParDo(
+            _EmbedBucketFn(self.place, self.settings),
+            beam.pvalue.AsSingleton(self.bits),
+            beam.pvalue.AsSingleton(self.bill),
+        ).with_output_types(EmbeddedTable)
+        outputs = tables | "Embed bucket" >> embed.with_outputs(_USAGE, main="tables")
+        return EmbedResult(outputs.tables, outputs[_USAGE])
+
+
+class _EmbedBucketFn(beam.DoFn):
+    def __init__(self, place: RunPlace, settings: EmbedSettings) -> None:
+        self._place, self._settings = place, settings
+
+    def setup(self) -> None:
+        self._open: OpenPlace = open_place(self._place)
+        self._lock = threading.Lock()
+        self._journal: JournalWriter | None = None
+        self._client: EmbeddingClient | None = None
+        self._dimension = 0
+        self._notes = ProgressNotes(self._open.folder, secrets.token_hex(4))
+
+    def start_bundle(self) -> None:
+        self._buckets: BucketsInFlight | None = None
+        self._open.journal.refresh()  # a repeated bundle finds what its earlier attempt has paid, wherever that ran
+
+    def process(self, table: ChunkTable, bits: int, bill: Bill) -> Iterator[EmbeddedTable]:
+        if self._buckets is None:
+            self._buckets = BucketsInFlight(
+                self._open,
+                bits,
+                self._get_client,
+                self._prove,
+                self._get_journal,
+                self._settings.endpoint.input_prefix,
+                lambda texts: self._notes.add(texts, self._get_client()),
+                self._may_keep_parts(),
+            )
+        with self._landing():
+            yield from self._buckets.add(table)
+
+    def finish_bundle(self) -> Iterator[WindowedValue | beam.pvalue.TaggedOutput]:
+        with self._landing():
+            for table in self._buckets.drain() if self._buckets else ():
+                yield _in_global_window(table)
+        self._close_journal()  # durable before the runner hears of the bundle's end, and free to be removed after a commit
+        if self._client is not None:
+            yield beam.pvalue.TaggedOutput(_USAGE, _in_global_window(_take_usage(self._client)))
+
+    def teardown(self) -> None:
+        self._close_journal()
+
+    def _may_keep_parts(self) -> bool:
+        previous = self._open.previous
+        return previous is not None and previous.manifest.stamp == self._settings.stamp.stamp(self._open)
+
+    def _get_client(self) -> EmbeddingClient:
+        if self._client is None:
+            settings = self._settings
+            self._client = open_client(
+                settings.endpoint, settings.quota, settings.limits, run_id=self._place.run_id, lanes=settings.lanes
+            )
+        return self._client
+
+    def _close_journal(self) -> None:
+        with self._lock:
+            if self._journal is not None:
+                self._journal.close()
+            self._journal = None
+
+    def _get_journal(self) -> JournalWriter:
+        with self._lock:
+            if self._journal is None:
+                self._journal = self._open.journal.writer(self._place.run_id)
+            return self._journal
+
+    def _prove(self) -> int:
+        """Return the dimension of the vectors to come, proving once that they fit those that exist."""
+        if not self._dimension:
+            facts = self._get_client().prove()
+            known = self._open.journal.record_facts(
+                facts_to_json(facts.dimension, facts.model_reported, facts.normalized, facts.canary)
+            )
+            dimension, _, _, canary = facts_from_json(known)
+            proved = (facts.dimension, facts.canary)
+            check_same_space(proved, (dimension, canary), "the journal", self._settings.accept_new_canary)
+            previous = self._open.previous
+            if previous is not None:
+                known_version = f"version {previous.manifest.version} of the dataset"
+                before = (previous.dimension, previous.canary)
+                check_same_space(proved, before, known_version, self._settings.accept_new_canary)
+            self._dimension = facts.dimension
+        return self._dimension
+
+    @contextmanager
+    def _landing(self) -> Iterator[None]:
+        """Whatever ends the bundle, let answers in flight arrive and be journaled: they are paid.
+
+        A FatalError is told to all workers and the launcher in its own words, before a runner adds its own to them.
+        """
+        finished = False
+        try:
+            yield
+            finished = True
+        except FatalError as error:
+            self._open.folder.stop(type(error).__name__, str(error))
+            raise
+        finally:
+            if not finished and self._client is not None:
+                self._client.stop("the bundle has failed")
+                close_clients(self._place.run_id, LANDING_SECONDS)
+                self._client = None
+
+
+def _in_global_window(value: object) -> WindowedValue:
+    return WindowedValue(value, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+
+
+_taken: dict[int, Usage] = {}
+_taking = threading.Lock()
+
+
+def _take_usage(client: EmbeddingClient) -> Usage:
+    """Return what the process has used since this was last asked, so that the answers of its bundles add up."""
+    with _taking:
+        total = client.usage()
+        new = total - _taken.get(id(client), Usage())
+        _taken[id(client)] = total
+        return dataclasses.replace(new, limited_by=client.limited_by())

@@ -1,0 +1,260 @@
+"""Buckets in flight: requests of the next bucket go out while the one before is still answered or written.
+
+The secret kept here is how texts of several buckets share requests and how a bucket knows that it is complete. No Beam: a
+step feeds buckets in and takes finished tables out, on its own thread; answers arrive on the client's threads.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from transforms.clients.base import Answer, EmbeddingClient, Refusal
+from transforms.core.facts import facts_from_json
+from transforms.core.requests import PackedRequest, RequestPacker
+from transforms.core.tables import (
+    Hashes,
+    compare_rows,
+    first_rows_of_texts,
+    hashes_of,
+    list_of_hashes,
+    merge_chunks,
+    write_rows,
+)
+from transforms.errors import FATAL_ERRORS, FatalError
+from transforms.records import ChunkTable, EmbeddedTable, Reject
+from transforms.resolve import Resolution, resolve_texts
+from transforms.storage.journal import JournalWriter
+from transforms.storage.place import OpenPlace
+
+_WAITING_BYTES = 256_000_000
+"""Vectors held by buckets that wait for answers; beyond it the oldest one is waited for."""
+_WAITING_BUCKETS = 64
+_POLL_SECONDS = 1.0
+"""How often a waiting worker looks whether another one has stopped the run."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A bucket whose texts are not all answered yet."""
+
+    bucket: int
+    rows: pa.Table
+    first_rows: npt.NDArray[np.int64]
+    buffer: bytearray
+    vectors: npt.NDArray[np.float32]
+    missing: int
+    embedded: int = 0
+    refusals: dict[int, Refusal] = field(default_factory=dict)
+
+
+_Key = tuple[_Waiting, int, bytes]
+"""A text on its way: its bucket, its place among the bucket's distinct texts, its hash."""
+
+
+class BucketsInFlight:
+    """Feeds buckets to a client and hands them back with vectors, oldest first; one for each bundle.
+
+    Every answer is journaled on the thread that received it, before a vector is used. Memory: the vectors of at most
+    _WAITING_BYTES, or of two buckets where one alone is larger.
+
+    Args:
+        prove: called before the first paid text with the vector's dimension as result; sends the start-up probe.
+        journal: opens this worker's journal; called on the client's threads.
+        input_prefix: sent before each chunk.
+        note: told after each answer how many texts it held.
+        may_keep_parts: whether a part of the previous version with the same rows is this version's part, too.
+    """
+
+    def __init__(
+        self,
+        place: OpenPlace,
+        bits: int,
+        client: Callable[[], EmbeddingClient],
+        prove: Callable[[], int],
+        journal: Callable[[], JournalWriter],
+        input_prefix: str,
+        note: Callable[[int], None],
+        may_keep_parts: bool,
+    ) -> None:
+        self._place, self._bits, self._prefix, self._note = place, bits, input_prefix, note
+        self._may_keep_parts = may_keep_parts
+        self._open_client, self._prove, self._open_journal = client, prove, journal
+        self._packer: RequestPacker[_Key] = RequestPacker()
+        self._waiting: deque[_Waiting] = deque()
+        self._changed = threading.Condition()
+        self._failure: BaseException | None = None
+
+    def add(self, table: ChunkTable) -> Iterator[EmbeddedTable]:
+        """Take a bucket in and yield those that are complete; blocks while too much is waiting."""
+        self._check()
+        rows = merge_chunks(table.batches)
+        if rows.num_rows == 0:
+            yield EmbeddedTable(table.bucket, write_rows(rows), b"", 0, 0, ())
+            return
+        resolution, texts = self._look_up(table.bucket, rows)
+        if self._is_unchanged(table.bucket, rows, resolution):
+            yield EmbeddedTable(table.bucket, write_rows(rows), b"", self._dimension(False), 0, (), unchanged=True)
+            return
+        self._send(self._fill(table.bucket, rows, texts, resolution), resolution)
+        while self._waiting and (self._oldest_is_complete() or self._too_much_waits()):
+            yield self._take_oldest()
+
+    def drain(self) -> Iterator[EmbeddedTable]:
+        """Send what is still held back and yield every bucket as it completes."""
+        while self._waiting:
+            yield self._take_oldest()
+
+    def _look_up(self, bucket: int, rows: pa.Table) -> tuple[Resolution, Hashes]:
+        hashes = hashes_of(rows)
+        texts = hashes[first_rows_of_texts(hashes)]
+        return resolve_texts(self._place, self._bits, bucket, texts), texts
+
+    def _is_unchanged(self, bucket: int, rows: pa.Table, resolution: Resolution) -> bool:
+        previous = self._place.previous
+        if previous is None or not self._may_keep_parts or not resolution.in_previous.all():
+            return False
+        if previous.part_of(self._bits, bucket) is None:
+            return False
+        changes = compare_rows(rows, previous.read_rows(self._bits, bucket)).changes
+        return int(changes.num_rows) == 0
+
+    def _fill(self, bucket: int, rows: pa.Table, texts: Hashes, resolution: Resolution) -> _Waiting:
+        """Make room for a bucket's vectors and fill in those that were paid before."""
+        dimension = self._dimension(bool(resolution.to_embed.any()))
+        buffer = bytearray(len(texts) * dimension * 4)
+        vectors = np.frombuffer(buffer, np.float32).reshape(len(texts), dimension)
+        if self._place.previous is not None and resolution.in_previous.any():
+            wanted = list_of_hashes(texts[resolution.in_previous])
+            vectors[resolution.in_previous] = self._place.previous.read_vectors(self._bits, bucket, wanted)
+        if resolution.in_journal.any():
+            wanted = list_of_hashes(texts[resolution.in_journal])
+            found, paid = self._place.journal.read_vectors(self._bits, bucket, wanted, dimension)
+            vectors[np.searchsorted(texts, np.array(found, "S32"))] = paid
+        first_rows = first_rows_of_texts(hashes_of(rows))
+        return _Waiting(bucket, rows, first_rows, buffer, vectors, int(resolution.to_embed.sum()))
+
+    def _dimension(self, has_new_texts: bool) -> int:
+        """Return the vectors' dimension, asking the endpoint only when it will be called anyway."""
+        if has_new_texts:
+            return self._prove()
+        if self._place.previous is not None:
+            return self._place.previous.dimension
+        facts = self._place.journal.facts()
+        return facts_from_json(facts)[0] if facts else self._prove()
+
+    def _send(self, waiting: _Waiting, resolution: Resolution) -> None:
+        self._waiting.append(waiting)
+        new = np.flatnonzero(resolution.to_embed)
+        if not len(new):
+            return
+        limits = self._open_client().request_limits()
+        at = waiting.first_rows[new]
+        chunks = waiting.rows.column("chunk").take(pa.array(at)).to_pylist()
+        tokens = waiting.rows.column("token_count").take(pa.array(at)).to_pylist()
+        hashes = waiting.rows.column("text_hash").take(pa.array(at)).to_pylist()
+        for text, chunk, count, text_hash in zip(new.tolist(), chunks, tokens, hashes, strict=True):
+            for request in self._packer.add((waiting, text, text_hash), self._prefix + chunk, count, limits):
+                self._submit(request)
+
+    def _submit(self, request: PackedRequest[_Key]) -> None:
+        future = self._open_client().submit(
+            request.texts, request.token_counts, lambda answer: self._receive(request.keys, answer)
+        )
+        future.add_done_callback(lambda done: self._finish(request.keys, done))
+
+    def _receive(self, keys: Sequence[_Key], answer: Answer) -> None:
+        """Journal an answer, then fill its vectors in; runs on a client thread."""
+        answered = [keys[position] for position in answer.positions]
+        self._open_journal().append(
+            self._bits,
+            [text_hash for _, _, text_hash in answered],
+            answer.vectors,
+            answer.prompt_tokens,
+            answer.model_reported,
+        )
+        with self._changed:
+            for (waiting, text, _), vector in zip(answered, answer.vectors, strict=True):
+                waiting.vectors[text] = vector
+                waiting.missing -= 1
+                waiting.embedded += 1
+            self._changed.notify_all()
+        self._note(len(answered))
+
+    def _finish(self, keys: Sequence[_Key], done: "Future[tuple[Refusal, ...]]") -> None:
+        failure = done.exception()
+        with self._changed:
+            if failure is not None:
+                self._failure = self._failure or failure
+            else:
+                for refusal in done.result():
+                    waiting, text, _ = keys[refusal.position]
+                    waiting.refusals[text] = refusal
+                    waiting.missing -= 1
+            self._changed.notify_all()
+
+    def _check(self) -> None:
+        """Raise what stopped the run: a failed request here, or a notice that another worker left."""
+        if self._failure is not None:
+            raise self._failure
+        notice = self._place.folder.stop_notice()
+        if notice is not None:
+            raise FATAL_ERRORS.get(notice.kind, FatalError)(notice.message)
+
+    def _oldest_is_complete(self) -> bool:
+        with self._changed:
+            return self._waiting[0].missing == 0
+
+    def _too_much_waits(self) -> bool:
+        held = sum(len(waiting.buffer) for waiting in self._waiting)
+        return len(self._waiting) > _WAITING_BUCKETS or (len(self._waiting) > 2 and held > _WAITING_BYTES)
+
+    def _take_oldest(self) -> EmbeddedTable:
+        if not self._oldest_is_complete():
+            for request in self._packer.flush(self._open_client().request_limits()):
+                self._submit(request)
+        while not self._oldest_is_complete():
+            with self._changed:
+                answered = self._failure is not None or self._changed.wait(_POLL_SECONDS)
+            if not answered or self._failure is not None:
+                self._check()
+        return _complete(self._waiting.popleft())
+
+
+def _complete(waiting: _Waiting) -> EmbeddedTable:
+    """Turn a bucket whose texts are all answered or refused into what the next step writes."""
+    rows, refused = waiting.rows, sorted(waiting.refusals)
+    dimension = waiting.vectors.shape[1]
+    rejects: tuple[Reject, ...] = ()
+    vectors: bytes | bytearray = waiting.buffer
+    if refused:
+        text_of_row = np.repeat(
+            np.arange(len(waiting.first_rows)), np.diff(np.append(waiting.first_rows, rows.num_rows))
+        )
+        rejects = tuple(
+            _reject(row, waiting.refusals[text_of_row[at]])
+            for at in np.flatnonzero(np.isin(text_of_row, refused))
+            for row in rows.slice(at, 1).select(["doc_id", "source_uri", "start_char", "end_char"]).to_pylist()
+        )
+        rows = rows.filter(pa.array(~np.isin(text_of_row, refused)))
+        vectors = np.delete(waiting.vectors, refused, axis=0).tobytes()
+    return EmbeddedTable(waiting.bucket, write_rows(rows), vectors, dimension, waiting.embedded, rejects)
+
+
+def _reject(row: dict[str, object], refusal: Refusal) -> Reject:
+    return Reject(
+        str(row["doc_id"]),
+        str(row["source_uri"]),
+        int(str(row["start_char"])),
+        int(str(row["end_char"])),
+        "embed",
+        refusal.reason,
+        refusal.message,
+        refusal.attempts,
+        refusal.request_id,
+    )

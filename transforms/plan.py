@@ -1,0 +1,199 @@
+"""PlanBuckets and ApproveBill: what the run will pay for, held against the budget before anyone is called."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal
+
+import apache_beam as beam
+import numpy as np
+
+from transforms.clients.catalog import look_up_price
+from transforms.core.bill import Budget, add_bills, objection, price_bill
+from transforms.core.document_changes import count_changes, tally_bucket
+from transforms.core.requests import RequestLimits
+from transforms.core.tables import KEY_COLUMNS, first_rows_of_texts, hashes_of, merge_chunks
+from transforms.errors import RunRefused
+from transforms.records import Bill, ChunkedDocument, ChunkTable, FoundDocument, Reject
+from transforms.resolve import resolve_texts
+from transforms.storage.place import OpenPlace, RunPlace, open_place
+
+_TALLIES = "tallies"
+
+
+@dataclasses.dataclass
+class PlanBuckets(beam.PTransform):
+    """Count what a run would pay for: tables → one Bill of counts, without prices.
+
+    Each table is resolved against the previous version and the journal by its hashes; no endpoint is called. The same
+    tables give the same bill however often they are planned.
+
+    Args:
+        bits: one number, how many bits name a bucket.
+        documents: bills that count documents, from CountDocuments; None counts those that the tables name.
+    """
+
+    place: RunPlace
+    bits: beam.PCollection[int]
+    documents: beam.PCollection[Bill] | None
+
+    def expand(self, tables: beam.PCollection[ChunkTable]) -> beam.PCollection[Bill]:
+        """Apply to grouped tables."""
+        plan_bucket = beam.ParDo(_PlanBucketFn(self.place), beam.pvalue.AsSingleton(self.bits))
+        planned = tables | "Plan bucket" >> plan_bucket.with_output_types(Bill).with_outputs(_TALLIES, main="bills")
+        changes = (
+            planned[_TALLIES]
+            | "Group tallies" >> beam.GroupByKey()
+            | "Count changed documents"
+            >> beam.Map(_bill_of_changes, count_documents=self.documents is None).with_output_types(Bill)
+        )
+        counts = [planned.bills, changes, *([] if self.documents is None else [self.documents])]
+        return counts | "All counts" >> beam.Flatten() | "Add bills" >> beam.CombineGlobally(add_bills)
+
+
+@dataclasses.dataclass
+class CountDocuments(beam.PTransform):
+    """Count documents that were found, rejected and empty: any → three bills that hold nothing else.
+
+    Args:
+        rejects: documents that could not be read or extracted.
+        chunked: documents with their spans; those without any are counted as empty.
+    """
+
+    rejects: beam.PCollection[Reject]
+    chunked: beam.PCollection[ChunkedDocument]
+
+    def expand(self, found: beam.PCollection[FoundDocument]) -> beam.PCollection[Bill]:
+        """Apply to every document that was listed."""
+        counts = [
+            found | "Count found" >> _Total("documents", lambda _: 1),
+            self.rejects | "Count rejected" >> _Total("documents_rejected", lambda _: 1),
+            self.chunked | "Count empty" >> _Total("documents_empty", lambda document: int(not document.spans)),
+        ]
+        return counts | "All document counts" >> beam.Flatten()
+
+
+@dataclasses.dataclass
+class _Total(beam.PTransform):
+    field: str
+    number: Callable[[Any], int]
+
+    def expand(self, elements: beam.PCollection[Any]) -> beam.PCollection[Bill]:
+        return (
+            elements
+            | "Number" >> beam.Map(self.number).with_output_types(int)
+            | "Sum" >> beam.CombineGlobally(sum)
+            | "As bill" >> beam.Map(lambda count, field: Bill(**{field: count}), self.field).with_output_types(Bill)
+        )
+
+
+def _bill_of_changes(grouped: tuple[int, Iterable[bytes]], count_documents: bool) -> Bill:
+    here, new, changed, vanished = count_changes(grouped[1])
+    return Bill(
+        documents=here if count_documents else 0,
+        documents_new=new,
+        documents_changed=changed,
+        documents_vanished=vanished,
+    )
+
+
+class _PlanBucketFn(beam.DoFn):
+    def __init__(self, place: RunPlace) -> None:
+        self._place = place
+
+    def setup(self) -> None:
+        self._open: OpenPlace = open_place(self._place)
+
+    def process(
+        self, table: ChunkTable, bits: int
+    ) -> Iterator[Bill | beam.pvalue.TaggedOutput[Literal["tallies"], tuple[int, bytes]]]:
+        rows = merge_chunks(table.batches, KEY_COLUMNS)
+        hashes = hashes_of(rows)
+        first = first_rows_of_texts(hashes)
+        resolution = resolve_texts(self._open, bits, table.bucket, hashes[first])
+        tokens = rows.column("token_count").to_numpy()[first]
+        yield Bill(
+            chunks=rows.num_rows,
+            texts=len(first),
+            texts_reused=int((~resolution.to_embed).sum()),
+            texts_in_journal=int(resolution.in_journal.sum()),
+            texts_to_embed=int(resolution.to_embed.sum()),
+            tokens=int(tokens[resolution.to_embed].sum(dtype=np.int64)),
+        )
+        now = [rows.column(name).to_pylist() for name in ("id", "doc_id")]
+        before: list[list[str]] = [[], []]
+        if self._open.previous is not None:
+            earlier = self._open.previous.read_rows(bits, table.bucket)
+            before = [earlier.column(name).to_pylist() for name in ("id", "doc_id")]
+        for tally in tally_bucket(*now, *before):
+            yield beam.pvalue.TaggedOutput(_TALLIES, tally)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tariff:
+    """What a bill needs beside its counts.
+
+    Attributes:
+        base_url: whose catalog names the price; "" for the local model, which costs nothing.
+        approve: refuse what the budget does not allow; a plan shows the bill and refuses nothing.
+    """
+
+    budget: Budget
+    limits: RequestLimits
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    bytes_per_vector: int
+    base_url: str
+    model: str
+    approve: bool
+
+
+@dataclasses.dataclass
+class ApproveBill(beam.PTransform):
+    """Price the bill, write it down for people, and refuse what the budget does not allow: 1 → 1.
+
+    The catalog is asked only when something is to be embedded and the config names no price. Repeating it asks and writes
+    again, with the same result.
+
+    Raises:
+        RunRefused: no document matched, too many were rejected, or the bill is over the budget.
+    """
+
+    place: RunPlace
+    tariff: Tariff
+
+    def expand(self, bills: beam.PCollection[Bill]) -> beam.PCollection[Bill]:
+        """Apply to one bill of counts."""
+        return bills | "Approve bill" >> beam.Map(approve_bill, self.place, self.tariff, look_up_price)
+
+
+def approve_bill(counts: Bill, place: RunPlace, tariff: Tariff, look_up: Callable[..., object]) -> Bill:
+    """Price a bill of counts and hold it against the budget; see ApproveBill."""
+    price, source = _price(counts, tariff, look_up)
+    bill = price_bill(
+        counts,
+        price,
+        source,
+        tariff.limits,
+        tariff.requests_per_minute,
+        tariff.tokens_per_minute,
+        tariff.bytes_per_vector,
+    )
+    folder = open_place(place).folder
+    refusal = objection(bill, tariff.budget)
+    folder.write_bill({**dataclasses.asdict(bill), "duplicates": bill.duplicates, "refusal": refusal or ""})
+    if refusal and tariff.approve:
+        folder.stop(RunRefused.__name__, refusal)
+        raise RunRefused(refusal)
+    return bill
+
+
+def _price(counts: Bill, tariff: Tariff, look_up: Callable[..., object]) -> tuple[float | None, str]:
+    if tariff.budget.price_per_million_tokens is not None:
+        return tariff.budget.price_per_million_tokens, "config"
+    if not tariff.base_url:
+        return 0.0, "local model"
+    if counts.texts_to_embed == 0:
+        return None, ""
+    entry = look_up(tariff.base_url, tariff.model)
+    price = getattr(entry, "price_per_million_tokens", None)
+    return price, "" if price is None else "catalog"

@@ -1,0 +1,73 @@
+"""FindDocuments and ReadDocuments: patterns to found documents to their bytes."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from transforms.errors import UnreadableDocument
+from transforms.records import FoundDocument, RawDocument, Reject
+from transforms.storage.documents import find_documents, read_document
+
+_REJECTS = "rejects"
+
+
+@dataclasses.dataclass
+class FindDocuments(beam.PTransform):
+    """List the documents that patterns match: one pass, on one worker, then spread over all.
+
+    Emits one FoundDocument for each distinct file, in no order. Repeating it lists again and finds what is there then.
+
+    Raises:
+        ConfigError: two different files would get the same doc_id.
+    """
+
+    patterns: Sequence[str]
+
+    def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[FoundDocument]:
+        """Apply to the root of a pipeline."""
+        return (
+            root
+            | "Name patterns" >> beam.Create([tuple(self.patterns)], reshuffle=False)
+            | "List documents" >> beam.FlatMap(find_documents).with_output_types(FoundDocument)
+            | "Spread over workers" >> beam.Reshuffle()
+        )
+
+
+class ReadResult(NamedTuple):
+    """What reading gives: bytes, and rejects for what could not be read."""
+
+    documents: beam.PCollection[RawDocument]
+    rejects: beam.PCollection[Reject]
+
+
+class ReadDocuments(beam.PTransform):
+    """Read each found document whole: 1 → 1, or a reject when it vanished or may not be read."""
+
+    def expand(self, found: beam.PCollection[FoundDocument]) -> ReadResult:
+        """Apply to found documents."""
+        read = beam.ParDo(_ReadDocumentFn()).with_output_types(RawDocument)
+        outputs = found | "Read document" >> read.with_outputs(_REJECTS, main="documents")
+        return ReadResult(outputs.documents, outputs[_REJECTS])
+
+
+class _ReadDocumentFn(beam.DoFn):
+    def __init__(self) -> None:
+        self._read = Metrics.counter("read", "documents_read")
+        self._rejected = Metrics.counter("read", "documents_rejected")
+
+    def process(
+        self, found: FoundDocument
+    ) -> Iterator[RawDocument | beam.pvalue.TaggedOutput[Literal["rejects"], Reject]]:
+        try:
+            content = read_document(found.source_uri)
+        except UnreadableDocument as error:
+            self._rejected.inc()
+            reason, _, message = str(error).partition(": ")
+            reject = Reject(found.doc_id, found.source_uri, None, None, "read", reason, message)
+            yield beam.pvalue.TaggedOutput(_REJECTS, reject)
+            return
+        self._read.inc()
+        yield RawDocument(found.doc_id, found.source_uri, content)

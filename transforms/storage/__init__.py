@@ -1,0 +1,1 @@
+"""Bytes at rest, local and gs:// behind one small interface; no Beam."""
