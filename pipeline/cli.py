@@ -59,8 +59,8 @@ def _guarded(parsed: argparse.Namespace) -> int:
         return 0
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        message = f"{parsed.command}: {error.strerror or error}{where}; nothing was committed, the same command goes on"
-        return _fail(parsed, error, message, 1)
+        resumable = "; nothing was committed, the same command goes on" if parsed.command == "run" else ""
+        return _fail(parsed, error, f"{parsed.command}: {error.strerror or error}{where}{resumable}", 1)
     except Exception as error:  # the one place: whatever is left is a bug, and is shown whole
         traceback.print_exception(error, file=sys.stderr)
         return _fail(parsed, error, f"{parsed.command} failed: this is a bug in embedbeam; what was paid is kept", 1)

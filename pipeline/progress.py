@@ -9,6 +9,7 @@ from transforms.storage.run_folder import RunFolder
 
 _POLL_SECONDS = 0.2
 LINE_SECONDS = 10.0
+LOCAL = "local model"
 
 
 class Progress:
@@ -67,6 +68,7 @@ def bill_lines(bill: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"bill       {bill['tokens']:,} tokens in {bill['requests']:,} requests, {money(bill)}{_time(bill)}"
         )
+    lines += [f"DAMAGED    {problem}" for problem in bill["damaged_parts"]]
     lines.append(f"size       {_size(bill['dataset_bytes'])} for the new version, about")
     return lines
 
@@ -76,7 +78,7 @@ def money(bill: Mapping[str, Any]) -> str:
     cost, price = bill["cost_usd"], bill["price_per_million_tokens"]
     if cost is None:
         return "price not known (set budget.price_per_million_tokens)"
-    if bill["price_source"] == "local model":
+    if bill["price_source"] == LOCAL:
         return "free (local model)"
     return f"{cost:.4f} USD at {price:g} USD per million tokens ({bill['price_source']})"
 

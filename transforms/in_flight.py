@@ -26,7 +26,7 @@ from transforms.core.tables import (
     merge_chunks,
     write_rows,
 )
-from transforms.errors import FATAL_ERRORS, FatalError
+from transforms.errors import FATAL_ERRORS, CommitConflict, FatalError
 from transforms.records import ChunkTable, EmbeddedTable, Reject
 from transforms.resolve import Resolution, resolve_texts
 from transforms.storage.journal import JournalWriter
@@ -135,6 +135,11 @@ class BucketsInFlight:
         if resolution.in_journal.any():
             wanted = list_of_hashes(texts[resolution.in_journal])
             found, paid = self._place.journal.read_vectors(self._bits, bucket, wanted, dimension)
+            if len(found) != len(wanted):
+                raise CommitConflict(
+                    f"the journal of {self._place.store.root} lost {len(wanted) - len(found)} paid vectors while this run was "
+                    "reading it: another run has committed them. Run again from the current version"
+                )
             vectors[np.searchsorted(texts, np.array(found, "S32"))] = paid
         first_rows = first_rows_of_texts(hashes_of(rows))
         return _Waiting(bucket, rows, first_rows, buffer, vectors, int(resolution.to_embed.sum()))

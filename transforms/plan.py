@@ -178,9 +178,15 @@ def approve_bill(counts: Bill, place: RunPlace, tariff: Tariff, look_up: Callabl
         tariff.tokens_per_minute,
         tariff.bytes_per_vector,
     )
-    folder = open_place(place).folder
+    opened = open_place(place)
+    folder = opened.folder
     refusal = objection(bill, tariff.budget)
-    folder.write_bill({**dataclasses.asdict(bill), "duplicates": bill.duplicates, "refusal": refusal or ""})
+    note = {
+        "duplicates": bill.duplicates,
+        "refusal": refusal or "",
+        "damaged_parts": opened.previous.check_parts() if opened.previous else (),
+    }
+    folder.write_bill({**dataclasses.asdict(bill), **note})
     if refusal and tariff.approve:
         folder.stop(RunRefused.__name__, refusal)
         raise RunRefused(refusal)

@@ -143,4 +143,5 @@ def _open_parquet_writer(output: object, schema: pa.Schema) -> pq.ParquetWriter:
         use_dictionary=_DICTIONARY_COLUMNS,
         write_statistics=_STATISTICS_COLUMNS,
         store_schema=True,
+        write_page_checksum=True,
     )

@@ -37,10 +37,11 @@ def run(arguments: argparse.Namespace, out: TextIO) -> int:
         0; 3 when ``--verify`` finds a part that is not what the manifest says.
     """
     store, manifest = open_dataset(arguments.dataset)
+    problems = verify_version(store, manifest) if arguments.verify else None
     found = {
         **_describe(store, manifest),
-        "sample_rows": _sample_rows(store, manifest, arguments.rows),
-        "problems": verify_version(store, manifest) if arguments.verify else None,
+        "sample_rows": [] if problems else _sample_rows(store, manifest, arguments.rows),
+        "problems": problems,
     }
     text = json.dumps(found) if arguments.json else "\n".join(_lines(found))
     out.write(text + "\n")

@@ -269,8 +269,7 @@ def test_a_quota_that_halves_is_followed_within_a_minute_where_headers_say_so(ki
 def test_four_lanes_share_a_quota() -> None:
     server = Server("sliding-window", 1200)
     lanes = [
-        Simulation(server, share_quota(Quota(1200, None, 16), 4), places=4, chance=Random(lane))
-        for lane in range(4)
+        Simulation(server, share_quota(Quota(1200, None, 16), 4), places=4, chance=Random(lane)) for lane in range(4)
     ]
     for second in range(1, 1801):
         for lane in lanes:

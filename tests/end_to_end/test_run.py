@@ -282,3 +282,17 @@ def test_unknown_option_for_beam_is_refused_without_its_value(project: Project) 
     assert outcome.code == 2
     assert "Beam does not know --openai_api_key" in outcome.err
     assert "SECRET" not in outcome.err
+
+
+def test_damaged_part_is_named_and_made_anew(project: Project) -> None:
+    project.run()
+    (part,) = project.part_paths()
+    good = part.read_bytes()
+    part.write_bytes(good[:5000] + bytes([good[5000] ^ 1]) + good[5001:])
+    assert project.command("inspect", str(project.dataset), "--verify").code == 3
+    outcome = project.run()
+    check_committed(project, outcome)
+    assert "DAMAGED" in outcome.err
+    assert "sha256 is not the manifest's" in outcome.err
+    assert outcome.summary["texts_embedded"] == outcome.summary["texts"]
+    assert [path.read_bytes() for path in project.part_paths()] == [good]

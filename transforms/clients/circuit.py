@@ -70,7 +70,7 @@ class Circuit:
         """
         with self._one_prober:
             self._switch.check()
-            if self._attempts.manners.last_good_sent_at >= since:
+            if self._attempts.manners.last_good_sent_at > since:
                 return True
             hits: Counter[str] = Counter()
             outcome = self._probe(hits)

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count as count_from
 
 from transforms.clients.attempts import Attempts
@@ -61,11 +61,13 @@ class Stuck:
     Attributes:
         action: SHRINK, SPLIT, BISECT or REJECT.
         attempts: made at this request, 1 or more.
+        began: when the first of them began.
     """
 
     verdict: Verdict
     action: Action
     attempts: int
+    began: float
 
 
 @dataclass(slots=True)
@@ -183,19 +185,19 @@ class Deliverer:
 
         When the first half is answered well, the refused text is in the second, which need not be sent to know that.
         """
-        name = stuck.verdict.rule.name
+        name, began = stuck.verdict.rule.name, stuck.began
         put_off: list[int] = []
         seen_failing, pair_failed = True, False
         while len(bad) > 1:
             half, other = bad[: len(bad) // 2], bad[len(bad) // 2 :]
             pair_failed = seen_failing and len(bad) == 2
-            outcome = self._send(job, half)
+            outcome = self._send(job, half, began)
             if outcome is None:
                 bad, seen_failing = other, False
             else:
                 bad, put_off, stuck, seen_failing = half, other + put_off, outcome, True
         if not seen_failing:
-            outcome = self._send(job, bad)
+            outcome = self._send(job, bad, began)
             if outcome is None:
                 if pair_failed and name == "wrong_count":
                     self._limits.lower(1, None)
@@ -209,13 +211,16 @@ class Deliverer:
         job.refusals.append(Refusal(position, verdict.rule.reason, verdict.message, stuck.attempts, verdict.request_id))
         self._circuit.count(1, 1)
 
-    def _send(self, job: _Job, piece: list[int]) -> Stuck | None:
-        """Send one request until it is answered (None) or stuck although the endpoint is well."""
+    def _send(self, job: _Job, piece: list[int], well_since: float | None = None) -> Stuck | None:
+        """Send one request until it is answered (None) or stuck although the endpoint is well.
+
+        Args:
+            well_since: a good answer to anything sent after this proves that; by default after this request began.
+        """
         texts = [job.texts[position] for position in piece]
         tokens = sum(job.token_counts[position] for position in piece)
         while True:
             self._circuit.pass_through()
-            since = self._clock()
             outcome = self._try(texts, tokens)
             if isinstance(outcome, DecodedAnswer):
                 answer = Answer(tuple(piece), outcome.vectors, outcome.prompt_tokens, outcome.model_reported)
@@ -224,11 +229,13 @@ class Deliverer:
                 return None
             if outcome.action in (Action.SHRINK, Action.REJECT):
                 return outcome
-            well = self._circuit.prove_well(since)
-            if well and outcome.action not in (Action.RETRY, Action.GATE):
+            exhausted = outcome.action in (Action.RETRY, Action.GATE)
+            if not self._circuit.prove_well(outcome.began if exhausted or well_since is None else well_since):
+                continue
+            if not exhausted:
                 return outcome
-            if well and not outcome.verdict.rule.free:
-                return Stuck(outcome.verdict, Action.BISECT, outcome.attempts)
+            if not outcome.verdict.rule.free:
+                return replace(outcome, action=Action.BISECT)
 
     def _try(self, texts: Sequence[str], tokens: int) -> DecodedAnswer | Stuck:
         """Attempt one request under the retry policy."""
@@ -247,11 +254,11 @@ class Deliverer:
             if action is Action.DROP_ENCODING:
                 self._attempts.leave_out_encoding()
             elif action not in (Action.RETRY, Action.GATE):
-                return Stuck(outcome, action, attempt)
+                return Stuck(outcome, action, attempt, began)
             gated += action is Action.GATE
             delay = self._delay(outcome, action, attempt - gated, self._clock() - began)
             if delay is None:
-                return Stuck(outcome, action, attempt)
+                return Stuck(outcome, action, attempt, began)
             self._sleep(delay)
         raise AssertionError("counting never ends")
 

@@ -16,10 +16,14 @@ from transforms.storage.manifests import MANIFEST
 from transforms.storage.store import Store
 
 
+_checked: set[tuple[str, str, str]] = set()
+"""Parts whose bytes this process has found to be the manifest's; a committed part never changes."""
+
+
 class PreviousVersion:
     """A committed version, read bucket by bucket; many threads may read.
 
-    A part that is missing, or whose size, footer or row count is not the manifest's, is treated as absent, so that a
+    A part that is missing, or whose size, footer, row count or (locally) sha256 is not the manifest's, is treated as absent, so that a
     run makes it anew; ``problems`` says which and why.
     """
 
@@ -167,7 +171,30 @@ class PreviousVersion:
                 f"{entry.path} is damaged: it has {rows} rows instead of {entry.rows}; this run makes it anew"
             )
             return None
+        if not self._has_right_bytes(entry):
+            self._problems[entry.path] = (
+                f"{entry.path} is damaged: its sha256 is not the manifest's; this run makes it anew"
+            )
+            return None
         return file
+
+    def check_parts(self) -> tuple[str, ...]:
+        """Open every part and return a sentence for each damaged one."""
+        for entry in self._parts.values():
+            self._open(entry)
+        return self.problems
+
+    def _has_right_bytes(self, entry: PartEntry) -> bool:
+        """Compare a local part's sha256, once for each process: disks rot, and a rotten vector would be kept forever.
+
+        On gs:// the store itself keeps checksums, and reading everything every night would cost more than it finds.
+        """
+        if not self._store.moves_folders:
+            return True
+        known = (self._store.root, entry.path, entry.sha256)
+        if known not in _checked and self._store.digest(entry.path) == entry.sha256:
+            _checked.add(known)
+        return known in _checked
 
     def _refuse_if_removed(self, entry: PartEntry) -> None:
         """Raise CommitConflict when the whole version is gone: its texts are paid for, in a version that came after."""
