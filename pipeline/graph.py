@@ -82,7 +82,13 @@ def build_graph(root: beam.Pipeline, config: RunConfig, facts: RunFacts) -> None
 
     stamp = _stamp_settings(config, facts)
     embed = EmbedSettings(
-        config.endpoint, config.limits, config.request_limits, stamp, facts.lanes, facts.accept_new_canary
+        config.endpoint,
+        config.limits,
+        config.request_limits,
+        stamp,
+        config.budget,
+        facts.lanes,
+        facts.accept_new_canary,
     )
     embedded = tables | "Embed buckets" >> EmbedBuckets(place, embed, bits, bill)
     parts = embedded.tables | "Write parts" >> WriteParts(place, stamp, bits)
@@ -94,7 +100,7 @@ def build_graph(root: beam.Pipeline, config: RunConfig, facts: RunFacts) -> None
 
 def _from_documents(root: beam.Pipeline, config: RunConfig, facts: RunFacts) -> _Source:
     new_tokens = config.chunking.max_tokens - config.chunking.overlap_tokens
-    found = root | "Find documents" >> FindDocuments(config.documents.paths)
+    found = root | "Find documents" >> FindDocuments(facts.place, config.documents.paths)
     bits = found | "Choose buckets" >> ChooseBuckets(
         new_tokens, facts.dimension, config.output.part_size_mb, facts.previous_bits
     )

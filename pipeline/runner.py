@@ -20,7 +20,7 @@ from transforms.core.buckets import parse_part_name
 from transforms.core.identity import vector_fingerprint
 from transforms.core.manifest import Manifest
 from transforms.core.models import expected_dimension
-from transforms.errors import FATAL_ERRORS, ConfigError, FatalError, RunInterrupted, RunRefused
+from transforms.errors import STOPPING_ERRORS, ConfigError, FatalError, RunInterrupted, RunRefused
 from transforms.storage.place import RunPlace
 from transforms.storage.run_folder import RunFolder, remove_dead_runs
 from transforms.storage.store import open_store
@@ -251,4 +251,4 @@ class _said_by_the_run:  # noqa: N801 - reads as a phrase at its one place of us
             raise RunInterrupted(_INTERRUPTED) from error
         notice = self._folder.stop_notice()
         if notice is not None:
-            raise FATAL_ERRORS.get(notice.kind, FatalError)(notice.message) from error
+            raise STOPPING_ERRORS.get(notice.kind, FatalError)(notice.message) from error

@@ -19,4 +19,4 @@ def test_error_survives_pickling_and_being_rebuilt_with_a_longer_message(kind: t
 
 
 def test_every_fatal_error_can_be_named_in_a_stop_notice() -> None:
-    assert set(classes(errors.FatalError)) == set(errors.FATAL_ERRORS.values())
+    assert {errors.ConfigError, *classes(errors.FatalError)} == set(errors.STOPPING_ERRORS.values())

@@ -16,10 +16,10 @@ from transforms.core.buckets import part_name
 from transforms.core.facts import facts_from_json
 from transforms.core.manifest import FORMAT, Manifest, PartEntry, check_complete
 from transforms.core.tables import CHANGES, list_of_hashes, rejects_table
-from transforms.errors import FatalError, RunRefused
+from transforms.errors import RunRefused
 from transforms.records import Bill, PartSummary, Reject, Usage
 from transforms.stamp import StampSettings
-from transforms.storage.place import OpenPlace, RunPlace, open_place
+from transforms.storage.place import OpenPlace, RunPlace, open_place, telling_why
 from transforms.storage.versions import PreviousVersion, commit_version, remove_old_versions
 
 
@@ -93,12 +93,9 @@ def _commit(
     done = opened.folder.outcome()
     if done is not None:
         return done
-    try:
+    with telling_why(opened.folder):
         commit = _Commit(opened, settings, bits, bill, sorted(parts, key=lambda p: p.bucket), list(rejects))
         return commit.run(sum(usage, Usage()))
-    except FatalError as error:
-        opened.folder.stop(type(error).__name__, str(error))
-        raise
 
 
 class _Commit:

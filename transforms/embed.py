@@ -14,16 +14,17 @@ from apache_beam.utils.windowed_value import WindowedValue
 from transforms.clients.base import EmbeddingClient
 from transforms.clients.http import EndpointSettings
 from transforms.clients.open_client import close_clients, open_client
+from transforms.core.bill import Budget, overspent
 from transforms.core.facts import check_same_space, facts_from_json, facts_to_json
 from transforms.core.pacing import Quota
 from transforms.core.requests import RequestLimits
-from transforms.errors import FatalError
+from transforms.errors import RunRefused
 from transforms.in_flight import BucketsInFlight
 from transforms.notes import ProgressNotes
 from transforms.records import Bill, ChunkTable, EmbeddedTable, Usage
 from transforms.stamp import StampSettings
 from transforms.storage.journal import JournalWriter
-from transforms.storage.place import OpenPlace, RunPlace, open_place
+from transforms.storage.place import OpenPlace, RunPlace, open_place, telling_why
 
 LANDING_SECONDS = 60.0
 """How long a failing worker waits for answers that are paid already; as long as an endpoint may take to answer."""
@@ -37,6 +38,7 @@ class EmbedSettings:
 
     Attributes:
         stamp: of the version to be written; parts of an earlier one with the same rows and stamp are kept.
+        budget: held against what the endpoint charges, answer by answer.
         lanes: how many processes share the quota at most; each takes an equal share.
         accept_new_canary: go on although the model behind the name seems to have changed.
     """
@@ -45,6 +47,7 @@ class EmbedSettings:
     quota: Quota
     limits: RequestLimits
     stamp: StampSettings
+    budget: Budget
     lanes: int
     accept_new_canary: bool
 
@@ -113,7 +116,7 @@ class _EmbedBucketFn(beam.DoFn):
                 self._prove,
                 self._get_journal,
                 self._settings.endpoint.input_prefix,
-                lambda texts: self._notes.add(texts, self._get_client()),
+                lambda texts: self._note(texts, bill),
                 self._may_keep_parts(),
             )
         with self._landing():
@@ -129,6 +132,13 @@ class _EmbedBucketFn(beam.DoFn):
 
     def teardown(self) -> None:
         self._close_journal()
+
+    def _note(self, texts: int, bill: Bill) -> None:
+        """Count answered texts, and stop the run when it has been charged more than the budget allows."""
+        charged = self._notes.add(texts, self._get_client())
+        refusal = overspent(charged, bill, self._settings.budget)
+        if refusal:
+            raise RunRefused(refusal)
 
     def _may_keep_parts(self) -> bool:
         previous = self._open.previous
@@ -174,17 +184,12 @@ class _EmbedBucketFn(beam.DoFn):
 
     @contextmanager
     def _landing(self) -> Iterator[None]:
-        """Whatever ends the bundle, let answers in flight arrive and be journaled: they are paid.
-
-        A FatalError is told to all workers and the launcher in its own words, before a runner adds its own to them.
-        """
+        """Whatever ends the bundle, let answers in flight arrive and be journaled: they are paid."""
         finished = False
         try:
-            yield
+            with telling_why(self._open.folder):
+                yield
             finished = True
-        except FatalError as error:
-            self._open.folder.stop(type(error).__name__, str(error))
-            raise
         finally:
             if not finished and self._client is not None:
                 self._client.stop("the bundle has failed")

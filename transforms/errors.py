@@ -10,6 +10,7 @@
         ├─ RunRefused             budget, other model, too many rejects, no document matched      exit 3
         ├─ ProviderRefused        key, model, path or balance: the endpoint refuses for good      exit 4
         ├─ CommitConflict         another run committed first                                     exit 5
+        ├─ StorageFailed          the disk or the bucket failed; the same command goes on         exit 1
         └─ RunInterrupted         somebody asked the run to stop; it can be resumed               exit 130
 
 Beam rebuilds an exception from its arguments, with the step's name added to the first one, so every class here takes one
@@ -67,12 +68,18 @@ class CommitConflict(FatalError):
     exit_code = 5
 
 
+class StorageFailed(FatalError):
+    """The disk or the bucket refuses to be written or read (full, gone, not allowed); the same command goes on later."""
+
+
 class RunInterrupted(FatalError):
     """The run was asked to stop; answers in flight are in the journal and the same command goes on."""
 
     exit_code = 130
 
 
-FATAL_ERRORS: dict[str, type[FatalError]] = {
-    kind.__name__: kind for kind in (FatalError, RunRefused, ProviderRefused, CommitConflict, RunInterrupted)
+STOPPING_ERRORS: dict[str, type[EmbeddingPipelineError]] = {
+    kind.__name__: kind
+    for kind in (ConfigError, FatalError, RunRefused, ProviderRefused, CommitConflict, StorageFailed, RunInterrupted)
 }
+"""What a stop notice may name."""

@@ -26,7 +26,7 @@ from transforms.core.tables import (
     merge_chunks,
     write_rows,
 )
-from transforms.errors import FATAL_ERRORS, CommitConflict, FatalError
+from transforms.errors import STOPPING_ERRORS, CommitConflict, FatalError
 from transforms.records import ChunkTable, EmbeddedTable, Reject
 from transforms.resolve import Resolution, resolve_texts
 from transforms.storage.journal import JournalWriter
@@ -209,7 +209,7 @@ class BucketsInFlight:
             raise self._failure
         notice = self._place.folder.stop_notice()
         if notice is not None:
-            raise FATAL_ERRORS.get(notice.kind, FatalError)(notice.message)
+            raise STOPPING_ERRORS.get(notice.kind, FatalError)(notice.message)
 
     def _oldest_is_complete(self) -> bool:
         with self._changed:

@@ -17,16 +17,27 @@ class ProgressNotes:
     def __init__(self, folder: RunFolder, process: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder, self._process, self._clock = folder, process, clock
         self._lock = threading.Lock()
-        self._texts = 0
+        self._texts = self._others = 0
         self._started = self._written = clock()
 
-    def add(self, texts: int, client: EmbeddingClient) -> None:
-        """Count texts that were answered, and leave a note when the last one is old."""
+    def add(self, texts: int, client: EmbeddingClient) -> int:
+        """Count texts that were answered, and leave a note when the last one is old.
+
+        Returns:
+            Tokens that all processes of the run have been charged; those of others as of their last note.
+        """
+        usage = client.usage()
         with self._lock:
             self._texts += texts
             now = self._clock()
-            if now - self._written < _EVERY_SECONDS:
-                return
-            self._written = now
-            note = {"texts": self._texts, "seconds": now - self._started, **asdict(client.usage())}
+            if now - self._written >= _EVERY_SECONDS:
+                self._written = now
+                self._exchange(
+                    {"process": self._process, "texts": self._texts, "seconds": now - self._started, **asdict(usage)}
+                )
+            return usage.prompt_tokens + self._others
+
+    def _exchange(self, note: dict[str, object]) -> None:
         self._folder.write_progress(self._process, note)
+        others = [one for one in self._folder.progress() if one["process"] != self._process]
+        self._others = sum(one["prompt_tokens"] for one in others)

@@ -15,7 +15,7 @@ from transforms.core.tables import KEY_COLUMNS, first_rows_of_texts, hashes_of, 
 from transforms.errors import RunRefused
 from transforms.records import Bill, ChunkedDocument, ChunkTable, FoundDocument, Reject
 from transforms.resolve import resolve_texts
-from transforms.storage.place import OpenPlace, RunPlace, open_place
+from transforms.storage.place import OpenPlace, RunPlace, open_place, telling_why
 
 _TALLIES = "tallies"
 
@@ -106,6 +106,10 @@ class _PlanBucketFn(beam.DoFn):
     def process(
         self, table: ChunkTable, bits: int
     ) -> Iterator[Bill | beam.pvalue.TaggedOutput[Literal["tallies"], tuple[int, bytes]]]:
+        with telling_why(self._open.folder):
+            yield from self._plan(table, bits)
+
+    def _plan(self, table: ChunkTable, bits: int) -> Iterator[Any]:
         rows = merge_chunks(table.batches, KEY_COLUMNS)
         hashes = hashes_of(rows)
         first = first_rows_of_texts(hashes)
@@ -168,8 +172,24 @@ class ApproveBill(beam.PTransform):
 
 def approve_bill(counts: Bill, place: RunPlace, tariff: Tariff, look_up: Callable[..., object]) -> Bill:
     """Price a bill of counts and hold it against the budget; see ApproveBill."""
+    opened = open_place(place)
+    with telling_why(opened.folder):
+        bill = _priced(counts, tariff, look_up)
+        refusal = objection(bill, tariff.budget)
+        note = {
+            "duplicates": bill.duplicates,
+            "refusal": refusal or "",
+            "damaged_parts": opened.previous.check_parts() if opened.previous else (),
+        }
+        opened.folder.write_bill({**dataclasses.asdict(bill), **note})
+        if refusal and tariff.approve:
+            raise RunRefused(refusal)
+    return bill
+
+
+def _priced(counts: Bill, tariff: Tariff, look_up: Callable[..., object]) -> Bill:
     price, source = _price(counts, tariff, look_up)
-    bill = price_bill(
+    return price_bill(
         counts,
         price,
         source,
@@ -178,19 +198,6 @@ def approve_bill(counts: Bill, place: RunPlace, tariff: Tariff, look_up: Callabl
         tariff.tokens_per_minute,
         tariff.bytes_per_vector,
     )
-    opened = open_place(place)
-    folder = opened.folder
-    refusal = objection(bill, tariff.budget)
-    note = {
-        "duplicates": bill.duplicates,
-        "refusal": refusal or "",
-        "damaged_parts": opened.previous.check_parts() if opened.previous else (),
-    }
-    folder.write_bill({**dataclasses.asdict(bill), **note})
-    if refusal and tariff.approve:
-        folder.stop(RunRefused.__name__, refusal)
-        raise RunRefused(refusal)
-    return bill
 
 
 def _price(counts: Bill, tariff: Tariff, look_up: Callable[..., object]) -> tuple[float | None, str]:

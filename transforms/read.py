@@ -10,6 +10,7 @@ from apache_beam.metrics import Metrics
 from transforms.errors import UnreadableDocument
 from transforms.records import FoundDocument, RawDocument, Reject
 from transforms.storage.documents import find_documents, read_document
+from transforms.storage.place import RunPlace, open_place, telling_why
 
 _REJECTS = "rejects"
 
@@ -24,6 +25,7 @@ class FindDocuments(beam.PTransform):
         ConfigError: two different files would get the same doc_id.
     """
 
+    place: RunPlace
     patterns: Sequence[str]
 
     def expand(self, root: beam.pvalue.PBegin) -> beam.PCollection[FoundDocument]:
@@ -31,9 +33,14 @@ class FindDocuments(beam.PTransform):
         return (
             root
             | "Name patterns" >> beam.Create([tuple(self.patterns)], reshuffle=False)
-            | "List documents" >> beam.FlatMap(find_documents).with_output_types(FoundDocument)
+            | "List documents" >> beam.FlatMap(_find, self.place).with_output_types(FoundDocument)
             | "Spread over workers" >> beam.Reshuffle()
         )
+
+
+def _find(patterns: Sequence[str], place: RunPlace) -> list[FoundDocument]:
+    with telling_why(open_place(place).folder):
+        return find_documents(patterns)
 
 
 class ReadResult(NamedTuple):

@@ -20,7 +20,7 @@ from transforms.core.tables import (
 from transforms.errors import FatalError
 from transforms.records import EmbeddedTable, PartSummary
 from transforms.stamp import StampSettings
-from transforms.storage.place import RunPlace, open_place
+from transforms.storage.place import RunPlace, open_place, telling_why
 
 ROWS_PER_ROW_GROUP = 8192
 """Of 1,536 dimensions that is 50 MB: enough for readers to work in parallel, little enough to hold twice."""
@@ -58,16 +58,18 @@ class _WritePartFn(beam.DoFn):
         self._open = open_place(self._place)
 
     def process(self, table: EmbeddedTable, bits: int) -> Iterator[PartSummary]:
-        rows = read_rows(table.rows)
+        with telling_why(self._open.folder):
+            yield self._summarize(table, read_rows(table.rows), bits)
+
+    def _summarize(self, table: EmbeddedTable, rows: pa.Table, bits: int) -> PartSummary:
         if table.unchanged:
             self._kept.inc()
-            yield self._keep(table, rows.num_rows, bits)
-            return
+            return self._keep(table, rows.num_rows, bits)
         summary = self._compare(table, rows, bits)
-        if rows.num_rows:
-            self._written.inc()
-            summary = self._write(table, rows, bits, summary)
-        yield summary
+        if rows.num_rows == 0:
+            return summary
+        self._written.inc()
+        return self._write(table, rows, bits, summary)
 
     def _keep(self, table: EmbeddedTable, rows: int, bits: int) -> PartSummary:
         """Name the committed part as this version's."""

@@ -75,7 +75,22 @@ def spoiled(value: object) -> Callable[[list[str]], Reply]:
         spoiled(float("nan")),
         spoiled(None),
     ],
-    ids=["reset", "truncated", "dns", "timeout", "500", "502", "503", "408", "200 error", "json", "html", "short", "nan", "null"],
+    ids=[
+        "reset",
+        "truncated",
+        "dns",
+        "timeout",
+        "500",
+        "502",
+        "503",
+        "408",
+        "200 error",
+        "json",
+        "html",
+        "short",
+        "nan",
+        "null",
+    ],
 )
 def test_a_fault_that_passes_costs_one_more_request(outcome: Callable[[list[str]], Outcome]) -> None:
     run = scripted(first_times(1, outcome))
@@ -297,13 +312,29 @@ def test_a_probe_with_a_passing_fault_is_repeated() -> None:
 # ---------------------------------------------------------------------------------------------------------- abort
 
 ABORTS: list[tuple[str, Outcome, str]] = [
-    ("key", error_reply(401, "invalid token"), "the key in KEY is no longer accepted by endpoint.example: invalid token"),
+    (
+        "key",
+        error_reply(401, "invalid token"),
+        "the key in KEY is no longer accepted by endpoint.example: invalid token",
+    ),
     ("balance", error_reply(402, "no money"), "out of balance: no money; add credit"),
-    ("quota", error_reply(429, "exceeded your quota", "insufficient_quota"), "add credit, then run the same command again"),
+    (
+        "quota",
+        error_reply(429, "exceeded your quota", "insufficient_quota"),
+        "add credit, then run the same command again",
+    ),
     ("comet balance", error_reply(403, "no", "insufficient_user_quota"), "add credit"),
-    ("model", error_reply(503, "no available channel", "model_not_found"), "the model 'm' is not served at http://endpoint"),
+    (
+        "model",
+        error_reply(503, "no available channel", "model_not_found"),
+        "the model 'm' is not served at http://endpoint",
+    ),
     ("path", error_reply(404, "no"), "check embedding.base_url, which usually ends in /v1"),
-    ("redirect", Reply(301, {"location": "https://elsewhere.example"}, b""), "redirects to 'https://elsewhere.example'"),
+    (
+        "redirect",
+        Reply(301, {"location": "https://elsewhere.example"}, b""),
+        "redirects to 'https://elsewhere.example'",
+    ),
     ("certificate", NoReply("tls_certificate", "does not verify"), "REQUESTS_CA_BUNDLE"),
     ("proxy", NoReply("proxy", "no"), "check HTTPS_PROXY"),
     ("daily", error_reply(429, "later", retry_after="7200"), "comes back only in 2 h 0 min"),

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from transforms.core.bill import Budget, add_bills, objection, price_bill, too_many_rejected
+from transforms.core.bill import Budget, add_bills, objection, overspent, price_bill, too_many_rejected
 from transforms.core.requests import RequestLimits
 from transforms.records import Bill
 
@@ -82,3 +82,28 @@ def test_too_many_refused_chunks_stop_the_commit() -> None:
 def test_senseless_budget_is_refused(values: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be"):
         Budget(**values)  # type: ignore[arg-type]
+
+
+CHARGED = dataclasses.replace(COUNTS, price_per_million_tokens=10.0, cost_usd=0.6)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "budget", "words"),
+    [
+        pytest.param(60_001, Budget(max_tokens=60_000), "has charged 60,001 tokens", id="tokens"),
+        pytest.param(61_000, Budget(max_cost_usd=0.6), "has charged 0.6100 USD", id="money"),
+    ],
+)
+def test_charges_over_the_budget_stop_the_run_resumably(tokens: int, budget: Budget, words: str) -> None:
+    refusal = str(overspent(tokens, CHARGED, budget))
+    assert words in refusal
+    assert "the same command goes on" in refusal
+
+
+@pytest.mark.parametrize("budget", [Budget(), Budget(max_tokens=60_000), Budget(max_cost_usd=0.6)])
+def test_charges_within_the_budget_go_on(budget: Budget) -> None:
+    assert overspent(60_000, CHARGED, budget) is None
+
+
+def test_money_cannot_be_overspent_where_no_price_is_known() -> None:
+    assert overspent(10**9, COUNTS, Budget(max_cost_usd=0.0)) is None

@@ -301,4 +301,6 @@ def test_every_row_can_be_reached() -> None:
 
 def test_every_sentence_can_be_spoken() -> None:
     for row in ROWS:
-        assert not re.search(r"\{(host|base_url|model|message|status|location|wait|key_variable)\}", judge(row[1]).sentence)
+        assert not re.search(
+            r"\{(host|base_url|model|message|status|location|wait|key_variable)\}", judge(row[1]).sentence
+        )

@@ -6,13 +6,16 @@ from apache_beam.testing.util import assert_that, equal_to
 from tests.support.pipelines import pipeline
 from transforms.read import FindDocuments, ReadDocuments
 from transforms.records import FoundDocument, RawDocument, Reject
+from transforms.storage.place import RunPlace
 
 
 def test_patterns_become_found_documents_once_each(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("one")
     (tmp_path / "b.txt").write_text("three")
     with pipeline() as root:
-        found = root | FindDocuments([f"{tmp_path}/*.md", f"{tmp_path}/*.*"])
+        found = root | FindDocuments(
+            RunPlace(str(tmp_path / "out"), "run-1", 0, "f"), [f"{tmp_path}/*.md", f"{tmp_path}/*.*"]
+        )
         assert_that(found | beam.Map(lambda f: (f.doc_id, f.size_bytes)), equal_to([("a.md", 3), ("b.txt", 5)]))
 
 

@@ -30,8 +30,9 @@ class Rehearsal:
 
 
 @contextmanager
-def rehearsal(*options: str) -> Iterator[Rehearsal]:
-    command = [sys.executable, "-m", "pipeline", "rehearse", "--port", "0", "--exact-tokens", *options]
+def rehearsal(*options: str, exact_tokens: bool = True) -> Iterator[Rehearsal]:
+    command = [sys.executable, "-m", "pipeline", "rehearse", "--port", "0", *options]
+    command += ["--exact-tokens"] if exact_tokens else []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -116,6 +116,28 @@ def objection(bill: Bill, budget: Budget) -> str | None:
     return None
 
 
+def overspent(charged_tokens: int, bill: Bill, budget: Budget) -> str | None:
+    """Say why a run must stop before its end: it was charged more than the budget allows; None when it was not.
+
+    A bill within the budget can still be overspent where the endpoint counts more tokens than we do.
+    """
+    goes_on = "every answer is in the journal; raise the budget and the same command goes on"
+    if budget.max_tokens is not None and charged_tokens > budget.max_tokens:
+        return (
+            f"the endpoint has charged {charged_tokens:,} tokens, more than budget.max_tokens allows "
+            f"({budget.max_tokens:,}; the bill said {bill.tokens:,} in all); {goes_on}"
+        )
+    if budget.max_cost_usd is None or bill.price_per_million_tokens is None:
+        return None
+    charged = charged_tokens * bill.price_per_million_tokens / 1_000_000
+    if charged > budget.max_cost_usd:
+        return (
+            f"the endpoint has charged {charged:.4f} USD, more than budget.max_cost_usd allows ({budget.max_cost_usd:g}; "
+            f"the bill said {bill.cost_usd or 0:.4f} in all); {goes_on}"
+        )
+    return None
+
+
 def too_many_rejected(rejected: int, chunks: int, budget: Budget) -> str | None:
     """Say why a finished run must not be committed: too large a share of its chunks was rejected; None when it may."""
     if not chunks or rejected / chunks <= budget.max_rejected_fraction:

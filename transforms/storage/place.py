@@ -1,7 +1,10 @@
 """Where a run works: its dataset, its own folder, the version before it and the journal it may read."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from transforms.errors import ConfigError, EmbeddingPipelineError, FatalError, StorageFailed
 from transforms.storage.journal import Journal
 from transforms.storage.run_folder import RunFolder
 from transforms.storage.store import Store, open_store
@@ -46,3 +49,29 @@ def open_place(place: RunPlace) -> OpenPlace:
     if place.previous_version:
         previous = PreviousVersion(store, manifest_of_version(store, place.previous_version))
     return OpenPlace(store, RunFolder(store, place.run_id), Journal(store, place.fingerprint), previous)
+
+
+@contextlib.contextmanager
+def telling_why(folder: RunFolder) -> Iterator[None]:
+    """Tell all workers and the launcher why the run has to stop, in the error's own words.
+
+    A runner adds its own words to an exception, or hands on a string instead of it. A failure of the disk or the bucket
+    becomes a StorageFailed.
+    """
+    try:
+        yield
+    except (FatalError, ConfigError) as error:
+        _tell(folder, error)
+        raise
+    except OSError as error:
+        failure = StorageFailed(
+            f"cannot go on working in {folder.store.root}: {error.strerror or error}; nothing was committed, what was paid is "
+            "in the journal, and the same command goes on once this is mended"
+        )
+        _tell(folder, failure)
+        raise failure from error
+
+
+def _tell(folder: RunFolder, error: EmbeddingPipelineError) -> None:
+    with contextlib.suppress(OSError):  # a full disk may refuse this, too; the exception itself still travels
+        folder.stop(type(error).__name__, str(error))

@@ -15,7 +15,6 @@ from transforms.errors import CommitConflict, FatalError
 from transforms.storage.manifests import MANIFEST
 from transforms.storage.store import Store
 
-
 _checked: set[tuple[str, str, str]] = set()
 """Parts whose bytes this process has found to be the manifest's; a committed part never changes."""
 
@@ -23,8 +22,8 @@ _checked: set[tuple[str, str, str]] = set()
 class PreviousVersion:
     """A committed version, read bucket by bucket; many threads may read.
 
-    A part that is missing, or whose size, footer, row count or (locally) sha256 is not the manifest's, is treated as absent, so that a
-    run makes it anew; ``problems`` says which and why.
+    A part that is missing, or whose size, footer, row count or (locally) sha256 is not the manifest's, is treated as absent,
+    so that a run makes it anew; ``problems`` says which and why.
     """
 
     def __init__(self, store: Store, manifest: Manifest) -> None:
