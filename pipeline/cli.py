@@ -17,6 +17,7 @@ from typing import Any, TextIO
 from pipeline import __version__
 from transforms.errors import ConfigError, EmbeddingPipelineError, RunInterrupted
 
+PROGRAM = "Embed documents into versioned Parquet datasets: each text is paid once, and the bill comes first."
 _DATASET_COMMANDS = {
     "inspect": "show what a dataset holds",
     "search": "find the chunks nearest to a query",
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     own, beam_flags = _split_at_dashes(arguments)
     name = next((word for word in own if not word.startswith("-")), None)
-    parser = _parser(name)
+    parser = command_parser(name)
     try:
         parsed = parser.parse_args(own)
     except SystemExit as exit_:
@@ -89,9 +90,9 @@ def _split_at_dashes(arguments: list[str]) -> tuple[list[str], list[str]]:
     return arguments[:at], arguments[at + 1 :]
 
 
-def _parser(name: str | None) -> argparse.ArgumentParser:
-    """Build the parser; only the named command's own module is loaded, so that help comes at once."""
-    parser = argparse.ArgumentParser(prog="embedbeam", description=__doc_of_program(), allow_abbrev=False)
+def command_parser(name: str | None) -> argparse.ArgumentParser:
+    """Build the parser of the command line; only the named command's own module is loaded, so that help comes at once."""
+    parser = argparse.ArgumentParser(prog="embedbeam", description=PROGRAM, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"embedbeam {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command, doing in (
@@ -105,10 +106,6 @@ def _parser(name: str | None) -> argparse.ArgumentParser:
             import_module(f"pipeline.commands.{command}").add_arguments(inner)
         inner.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
-
-
-def __doc_of_program() -> str:
-    return "Embed documents into versioned Parquet datasets: each text is paid once, and the bill comes first."
 
 
 def _add_run_arguments(parser: argparse.ArgumentParser, command: str) -> None:

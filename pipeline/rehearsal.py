@@ -57,7 +57,7 @@ def rehearsal_vectors(texts: Sequence[str], dimensions: int) -> Vectors:
     numbers = np.frombuffer(digests, dtype="<u4").reshape(len(texts), 4)
     windows = np.lib.stride_tricks.sliding_window_view(_POOL, dimensions)
     first, second = windows[numbers[:, 0] % len(windows)], windows[numbers[:, 1] % len(windows)]
-    weights = (numbers[:, 2:3].astype(np.float32) / np.float32(2**32)) + np.float32(0.25)
+    weights = (numbers[:, 2:3].astype(np.float32) / np.float32(2**33)) + np.float32(0.75)
     mixed = first + weights * second
     lengths = np.sqrt((mixed.astype(np.float64) ** 2).sum(axis=1, keepdims=True))
     result: Vectors = (mixed / lengths).astype(np.float32)

@@ -214,7 +214,11 @@ def test_a_port_that_nobody_serves_is_refused() -> None:
 
 
 def test_tls_towards_a_server_without_it_is_a_broken_handshake() -> None:
-    with raw_server(answer("200 OK", "", b"{}")) as base_url:
+    def talk(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with raw_server(talk) as base_url:
         outcome = exchange(base_url.replace("http://", "https://")).post(b"{}")
     assert isinstance(outcome, NoReply)
     assert outcome.kind == "tls_handshake"

@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.rehearsal import rehearsal_vectors
 from tests.support.rehearsal import rehearsal
 from transforms.clients.base import Answer
 from transforms.clients.http import EndpointSettings
-from transforms.clients.local import LocalClient
+from transforms.clients.local import MODEL_NAME, LocalClient
 from transforms.clients.open_client import close_clients, open_client
 from transforms.core.pacing import Quota
 from transforms.core.requests import RequestLimits
@@ -43,7 +44,7 @@ def test_the_quota_file_is_gone_after_the_run(tmp_path: Path) -> None:
 
 
 def test_the_local_model_needs_no_endpoint() -> None:
-    local = EndpointSettings(provider="local", base_url="", model="wordllama-256", api_key_env="")
+    local = EndpointSettings(provider="local", base_url="", model=MODEL_NAME, api_key_env="")
     assert isinstance(open_client(local, Quota(), RequestLimits(), run_id="local", lanes=1), LocalClient)
     close_clients("local", 1)
 
@@ -55,8 +56,6 @@ def test_a_missing_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_storm_loses_no_text_and_lets_no_wrong_vector_through() -> None:
-    from pipeline.rehearsal import rehearsal_vectors
-
     kinds = ("drop", "500", "502-html", "truncated", "short-answer", "nan", "reorder", "no-index", "200-error")
     options = [option for kind in kinds for option in ("--fault", f"{kind}=0.04")]
     texts = [f"text {number}" for number in range(4000)]

@@ -254,7 +254,7 @@ def _rate(state: PaceState, now: float, ceiling: float, after_cut: float) -> flo
     elapsed = max(0.0, now - state.cut_at)
     if math.isfinite(ceiling) and now - state.announced_at < REGROW_SECONDS:
         return min(ceiling, after_cut + ceiling * max(0.0, elapsed - 2) / REGROW_SECONDS)
-    return min(ceiling, after_cut * (1 + 0.03 * elapsed / 60 + (elapsed / 150) ** 3))
+    return min(ceiling, after_cut * (1 + 0.08 * elapsed / 60 + (elapsed / 80) ** 3))
 
 
 def accept(
