@@ -68,6 +68,7 @@ def bill_lines(bill: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"bill       {bill['tokens']:,} tokens in {bill['requests']:,} requests, {money(bill)}{_time(bill)}"
         )
+    lines += [f"warning    {bill['price_warning']}"] if bill["price_warning"] else []
     lines += [f"DAMAGED    {problem}" for problem in bill["damaged_parts"]]
     lines.append(f"size       {_size(bill['dataset_bytes'])} for the new version, about")
     return lines
@@ -77,7 +78,7 @@ def money(bill: Mapping[str, Any]) -> str:
     """Say what a bill costs; an unknown price is said to be unknown."""
     cost, price = bill["cost_usd"], bill["price_per_million_tokens"]
     if cost is None:
-        return "price not known (set budget.price_per_million_tokens)"
+        return "price not known"
     if bill["price_source"] == LOCAL:
         return "free (local model)"
     return f"{cost:.4f} USD at {price:g} USD per million tokens ({bill['price_source']})"
@@ -115,6 +116,10 @@ def summary_lines(summary: Mapping[str, Any], committed: bool) -> list[str]:
             f"paid       {summary['texts_embedded']:,} texts, {summary['prompt_tokens']:,} tokens "
             f"(estimated {summary['estimated_tokens']:,}), {summary['requests']:,} requests, "
             f"{summary['requests_retried']:,} retried, {_cost(summary)}"
+        )
+    if summary["tokens_wasted"]:
+        lines.append(
+            f"wasted     about {summary['tokens_wasted']:,} tokens on attempts that may have been charged and failed"
         )
     rejected = summary["documents_rejected"], summary["chunks_rejected"]
     if any(rejected):

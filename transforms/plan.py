@@ -7,7 +7,7 @@ from typing import Any, Literal
 import apache_beam as beam
 import numpy as np
 
-from transforms.clients.catalog import look_up_price
+from transforms.clients.catalog import CatalogEntry, explain_absence, look_up_price
 from transforms.core.bill import Budget, add_bills, objection, price_bill
 from transforms.core.document_changes import count_changes, tally_bucket
 from transforms.core.requests import RequestLimits
@@ -18,6 +18,9 @@ from transforms.resolve import resolve_texts
 from transforms.storage.place import OpenPlace, RunPlace, open_place, telling_why
 
 _TALLIES = "tallies"
+
+LookUp = Callable[[str, str], CatalogEntry | None]
+"""Base URL and model to the catalog's entry; None when there is no catalog."""
 
 
 @dataclasses.dataclass
@@ -170,15 +173,25 @@ class ApproveBill(beam.PTransform):
         return bills | "Approve bill" >> beam.Map(approve_bill, self.place, self.tariff, look_up_price)
 
 
-def approve_bill(counts: Bill, place: RunPlace, tariff: Tariff, look_up: Callable[..., object]) -> Bill:
+def approve_bill(counts: Bill, place: RunPlace, tariff: Tariff, look_up: LookUp) -> Bill:
     """Price a bill of counts and hold it against the budget; see ApproveBill."""
     opened = open_place(place)
     with telling_why(opened.folder):
-        bill = _priced(counts, tariff, look_up)
+        price, source, warning = _price(counts, tariff, look_up)
+        bill = price_bill(
+            counts,
+            price,
+            source,
+            tariff.limits,
+            tariff.requests_per_minute,
+            tariff.tokens_per_minute,
+            tariff.bytes_per_vector,
+        )
         refusal = objection(bill, tariff.budget)
         note = {
             "duplicates": bill.duplicates,
             "refusal": refusal or "",
+            "price_warning": warning,
             "damaged_parts": opened.previous.check_parts() if opened.previous else (),
         }
         opened.folder.write_bill({**dataclasses.asdict(bill), **note})
@@ -187,26 +200,16 @@ def approve_bill(counts: Bill, place: RunPlace, tariff: Tariff, look_up: Callabl
     return bill
 
 
-def _priced(counts: Bill, tariff: Tariff, look_up: Callable[..., object]) -> Bill:
-    price, source = _price(counts, tariff, look_up)
-    return price_bill(
-        counts,
-        price,
-        source,
-        tariff.limits,
-        tariff.requests_per_minute,
-        tariff.tokens_per_minute,
-        tariff.bytes_per_vector,
-    )
-
-
-def _price(counts: Bill, tariff: Tariff, look_up: Callable[..., object]) -> tuple[float | None, str]:
+def _price(counts: Bill, tariff: Tariff, look_up: LookUp) -> tuple[float | None, str, str]:
+    """Return USD per million tokens or None, where that comes from, and a warning or ""."""
     if tariff.budget.price_per_million_tokens is not None:
-        return tariff.budget.price_per_million_tokens, "config"
+        return tariff.budget.price_per_million_tokens, "config", ""
     if not tariff.base_url:
-        return 0.0, "local model"
+        return 0.0, "local model", ""
     if counts.texts_to_embed == 0:
-        return None, ""
+        return None, "", ""
     entry = look_up(tariff.base_url, tariff.model)
-    price = getattr(entry, "price_per_million_tokens", None)
-    return price, "" if price is None else "catalog"
+    if entry is None:
+        return None, "", explain_absence(tariff.base_url)
+    price = entry.price_per_million_tokens
+    return price, "" if price is None else "catalog", entry.warning

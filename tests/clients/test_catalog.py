@@ -127,3 +127,16 @@ def test_a_catalog_that_is_too_large_is_not_read_to_its_end(monkeypatch: pytest.
     monkeypatch.setattr(catalog, "MAX_CATALOG_BYTES", 10)
     with raw_server(answer("200 OK", "", b" " * 100)) as base_url:
         assert look_up_price(base_url, "m") is None
+
+
+def test_a_catalog_without_end_is_given_up() -> None:
+    endless = [{"page_size": 1, "total": 10**6, "data": [record(f"model {number}")]} for number in range(60)]
+    found = look(*endless)
+    assert found is not None
+    assert found.found is False
+
+
+def test_an_empty_catalog_lists_nothing() -> None:
+    found = look(whole())
+    assert found is not None
+    assert found.found is False

@@ -1,7 +1,7 @@
 """The provider's public list of models, for a price and a warning; never a reason to stop a run."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -67,36 +67,26 @@ def look_up_price(base_url: str, model: str, fetch: Fetch | None = None) -> Cata
 
 def explain_absence(base_url: str) -> str:
     """Say in one sentence what it means that ``look_up_price`` found no catalog."""
-    return f"no model catalog at {urlsplit(base_url).hostname}, so the price is not known; set it in the config to see costs"
+    host = urlsplit(base_url).hostname
+    return f"no model catalog at {host}, so the price is not known; budget.price_per_million_tokens sets it"
 
 
 def _records(url: str, fetch: Fetch) -> list[dict[str, Any]] | None:
-    """Collect all records, whether they come as one page or many."""
-    records: list[dict[str, Any]] = []
-    first_ids: set[object] = set()
-    for page, total in _pages(url, fetch):
-        if page is None:
-            return records or None
-        if not page or page[0].get("id") in first_ids:
-            break
-        first_ids.add(page[0].get("id"))
-        records.extend(page)
-        if len(records) >= total:
-            break
-    return records
-
-
-def _pages(url: str, fetch: Fetch) -> Iterator[tuple[list[dict[str, Any]] | None, int]]:
-    """Ask for everything at once, then for the pages that are missing."""
+    """Collect all records: everything at once where it comes so, else page by page until nothing new comes."""
     first = _page(fetch(url))
     if first is None:
-        yield None, 0
-        return
+        return None
     records, total, size = first
-    yield records, total
+    first_ids = {records[0].get("id")} if records else set()
     for number in range(2, _MAX_PAGES + 1):
+        if len(records) >= total:
+            break
         following = _page(fetch(f"{url}?page={number}&page_size={size}"))
-        yield (None, 0) if following is None else (following[0], total)
+        if following is None or not following[0] or following[0][0].get("id") in first_ids:
+            break
+        first_ids.add(following[0][0].get("id"))
+        records = records + following[0]
+    return records
 
 
 def _page(answer: tuple[int, bytes] | None) -> tuple[list[dict[str, Any]], int, int] | None:
