@@ -163,7 +163,8 @@ def unknown_quota(seconds: int, limiter: str) -> None:
     share = accepted / (1200 / 60 * seconds)
     # Whole minutes only: servers with windows let requests through in lumps of a minute.
     later = used(statistics, 1200, 120, 120 + 60 * ((seconds - 120) // 60))
-    text = f"{share:.1%} / {refused_share(statistics):.2%} from the start; from minute 2 on {later:.1%} / {refused_share(statistics, 120):.2%}"
+    text = f"{share:.1%} / {refused_share(statistics):.2%} from the start; "
+    text += f"from minute 2 on {later:.1%} / {refused_share(statistics, 120):.2%}"
     row(f"1,200 RPM not stated, no headers, {limiter}, {seconds} s", "≥ 85 % / ≤ 3 %", text)
 
 
@@ -230,7 +231,8 @@ def storm(count: int) -> None:
         drive.run(texts=[f"text number {number} of the storm" for number in range(count)])
         seconds = time.monotonic() - began
     lost = count - drive.texts_seen
-    text = f"{drive.wrong} wrong, {lost} lost, {len(drive.refused)} refused, {seconds:.1f} s, {drive.usage.requests} requests {drive.failed}"
+    text = f"{drive.wrong} wrong, {lost} lost, {len(drive.refused)} refused, {seconds:.1f} s, "
+    text += f"{drive.usage.requests} requests {drive.failed}"
     row(f"storm of 8 faults at 5 % each, {count:,} texts", "0 wrong, 0 lost", text)
 
 
@@ -281,7 +283,7 @@ def main() -> None:
         "stated": lambda: [stated_quota(seconds, limiter) for limiter in ("token-bucket", "sliding-window", "fixed-window")],
         "tokens": lambda: stated_tokens(seconds),
         "four": lambda: four_processes(seconds),
-        "ideal": lambda: no_limit(15),
+        "ideal": lambda: no_limit(30),
         "storm": lambda: storm(100_000),
         "refusals": refusals,
         "poison": poison,

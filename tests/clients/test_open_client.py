@@ -8,10 +8,10 @@ from tests.support.rehearsal import rehearsal
 from transforms.clients.base import Answer
 from transforms.clients.http import EndpointSettings
 from transforms.clients.local import MODEL_NAME, LocalClient
-from transforms.clients.open_client import close_clients, open_client
+from transforms.clients.open_client import any_client_open, close_clients, open_client, stop_clients
 from transforms.core.pacing import Quota
 from transforms.core.requests import RequestLimits
-from transforms.errors import ConfigError, ProviderRefused
+from transforms.errors import ConfigError, ProviderRefused, RunInterrupted
 
 
 @pytest.fixture(autouse=True)
@@ -109,3 +109,13 @@ def test_a_wrong_key_ends_everything_after_one_request(monkeypatch: pytest.Monke
                 future.result(10)
         close_clients("wrong", 1)
         assert running.statistics()["requests"] == 1
+
+
+def test_all_clients_of_a_process_can_be_stopped_at_once() -> None:
+    client = open_client(settings(), Quota(), RequestLimits(), run_id="stop", lanes=2)
+    assert any_client_open()
+    stop_clients("somebody pressed a key")
+    with pytest.raises(RunInterrupted, match="somebody pressed a key"):
+        client.prove()
+    close_clients("stop", 1)
+    assert not any_client_open()

@@ -1,3 +1,4 @@
+import fcntl
 import multiprocessing
 from pathlib import Path
 
@@ -94,3 +95,65 @@ def test_the_name_follows_the_run_and_lies_in_a_folder_of_the_user(tmp_path: Pat
     assert quota_file_path("a", tmp_path) != quota_file_path("b", tmp_path)
     assert quota_file_path("a", tmp_path) == quota_file_path("a", tmp_path)
     assert quota_file_path("a").parent.name.startswith("embedbeam-")
+
+
+def test_after_leaving_the_file_is_let_alone(tmp_path: Path) -> None:
+    cell = FileCell(tmp_path / "quota", start)
+    slot = cell.take_slot(1)
+    assert slot == 0
+    cell.close()
+    cell.close()
+    cell.change(lambda state: (_one_more(state), None))
+    cell.give_slot(slot)
+    assert cell.change(lambda state: (state, state.requests_accepted)) == 1
+    assert cell.take_slot(1) is None
+    assert not (tmp_path / "quota").exists()
+
+
+def test_a_file_that_others_still_use_stays(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    taken: "multiprocessing.Queue[int | None]" = context.Queue()
+    other = context.Process(target=_hold, args=(tmp_path / "quota", taken))
+    other.start()
+    assert taken.get(timeout=30) == 0
+    FileCell(tmp_path / "quota", start).close()
+    assert (tmp_path / "quota").exists()
+    other.kill()
+    other.join(10)
+
+
+def test_a_file_that_was_removed_while_it_was_opened_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, left = tmp_path / "quota", [1]
+    lockf = fcntl.lockf
+
+    def lock_and_lose(file: int, how: int, *where: int) -> None:
+        if how == fcntl.LOCK_SH and left:
+            left.pop()
+            path.unlink()
+        lockf(file, how, *where)
+
+    monkeypatch.setattr(fcntl, "lockf", lock_and_lose)
+    assert FileCell(path, start).change(lambda state: (state, state)) == start()
+    assert path.exists()
+
+
+def test_files_of_killed_runs_are_removed_and_those_in_use_are_not(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    taken: "multiprocessing.Queue[int | None]" = context.Queue()
+    other = context.Process(target=_hold, args=(tmp_path / "quota-of-another-process", taken))
+    other.start()
+    assert taken.get(timeout=30) == 0
+    mine = FileCell(tmp_path / "quota-of-mine", start)
+    (tmp_path / "quota-of-a-killed-run").write_bytes(b"old")
+    (tmp_path / "quota-that-is-a-link").symlink_to(tmp_path / "elsewhere")
+    FileCell(tmp_path / "quota-new", start).close()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "quota-of-another-process",
+        "quota-of-mine",
+        "quota-that-is-a-link",
+    }
+    assert mine.take_slot(1) == 0
+    other.kill()
+    other.join(10)

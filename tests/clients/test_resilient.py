@@ -1,5 +1,6 @@
 import json
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 from tests.support.scripted_endpoint import Handler, Outcome, error_reply, scripted, vectors_reply
 from transforms.clients.base import Answer
 from transforms.clients.circuit import CANARY
+from transforms.clients.resilient import LearnedLimits
 from transforms.core.failures import NoReply, Reply
+from transforms.core.pacing import Quota
 from transforms.core.requests import RequestLimits
 from transforms.core.retry_policy import RetryPolicy
 from transforms.errors import ProviderRefused
@@ -290,6 +293,16 @@ def test_an_outage_that_does_not_end_gives_the_run_up_resumably() -> None:
     assert 300 <= run.clock.now - before <= 400
 
 
+@pytest.mark.parametrize("budget", [1, 500])
+def test_an_outage_is_not_waited_for_longer_than_allowed_however_its_retries_go(budget: int) -> None:
+    policy = RetryPolicy(deadline_seconds=10.0, budget=budget)
+    run = scripted(always(error_reply(503, "maintenance")), policy=policy, max_outage_seconds=10.0)
+    before = run.clock.now
+    with pytest.raises(ProviderRefused, match="is out of reach"):
+        run.embed(TEXTS)
+    assert run.clock.now - before <= 11
+
+
 def test_a_key_that_is_revoked_in_an_outage_ends_it() -> None:
     outcomes = iter([*[error_reply(502)] * 10, *[error_reply(401, "revoked")] * 10])
     run = scripted(lambda texts, body: next(outcomes))
@@ -403,3 +416,78 @@ def test_answers_are_handed_on_before_the_future_is_done() -> None:
     run.client.submit(TEXTS, [1] * 16, keep).add_done_callback(lambda future: seen.append(-1))
     run.client.close(5)
     assert seen[-1] == -1
+
+
+def test_a_text_that_breaks_the_connection_each_time_is_refused_alone() -> None:
+    texts = [*TEXTS[:3], "poison"]
+    run = scripted(when(poisoned, lambda texts: NoReply("reset", "closed")))
+    assert [refusal.position for refusal in run.embed(texts)] == [3]
+
+
+def test_connections_that_fail_for_a_while_are_no_reason_to_refuse_a_text() -> None:
+    left = [9]
+
+    def handler(texts: list[str], body: dict[str, Any]) -> Outcome | None:
+        left[0] -= texts != [CANARY]
+        return NoReply("refused", "no") if texts != [CANARY] and left[0] >= 0 else None
+
+    assert scripted(handler).embed(TEXTS) == ()
+
+
+def test_a_429_that_never_ends_is_waited_out_by_probing() -> None:
+    left = [200]
+
+    def handler(texts: list[str], body: dict[str, Any]) -> Outcome | None:
+        left[0] -= 1
+        return error_reply(429) if left[0] >= 0 else None
+
+    assert scripted(handler).embed(TEXTS) == ()
+
+
+def test_a_probe_leaves_the_encoding_out_when_that_is_what_is_refused() -> None:
+    def handler(texts: list[str], body: dict[str, Any]) -> Outcome | None:
+        if texts == [CANARY] and "encoding_format" in body:
+            return error_reply(400, "Unknown parameter: 'encoding_format'")
+        return error_reply(400, "no") if poisoned(texts) else None
+
+    assert [refusal.position for refusal in scripted(handler).embed(["poison"])] == [0]
+
+
+def test_requests_wait_while_somebody_else_probes() -> None:
+    down, probing, go_on = threading.Event(), threading.Event(), threading.Event()
+    down.set()
+
+    def handler(texts: list[str], body: dict[str, Any]) -> Outcome | None:
+        if not down.is_set():
+            return None
+        if texts == [CANARY]:
+            probing.set()
+        return error_reply(502)
+
+    run = scripted(handler, quota=Quota(concurrent_requests=4))
+    sleep = run.clock.sleep
+
+    def slow_sleep(seconds: float) -> None:
+        if probing.is_set():
+            go_on.wait(10)
+        sleep(seconds)
+
+    run.client._circuit._sleep = slow_sleep
+    first = run.client.submit(["a"], [1], run.keep)
+    assert probing.wait(10)
+    while not run.client._circuit._is_open:
+        pass
+    sent = len(run.sent())
+    second = run.client.submit(["b"], [1], run.keep)
+    assert len(run.sent()) == sent
+    down.clear()
+    go_on.set()
+    assert (first.result(10), second.result(10)) == ((), ())
+
+
+def test_larger_limits_teach_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    limits = LearnedLimits(RequestLimits(10, 100))
+    with caplog.at_level(logging.WARNING):
+        limits.lower(20, 200)
+    assert limits.today() == RequestLimits(10, 100)
+    assert caplog.text == ""

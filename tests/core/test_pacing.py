@@ -277,3 +277,9 @@ def test_four_lanes_share_a_quota() -> None:
     accepted = sum(lane.used(1200, 5, 180) for lane in lanes)
     assert accepted >= 0.97
     assert sum(len(lane.refused) for lane in lanes) <= 0.001 * sum(len(lane.accepted) for lane in lanes)
+
+
+def test_a_refusal_of_a_request_older_than_the_opening_is_no_news() -> None:
+    closed = pacing.refuse(open_pace(SETTINGS, 0.0), 10.0, 9.9, 1.0, 0.0)
+    opened = pacing.accept(closed, SETTINGS, 11.5, 11.1, 1, 1, 1)
+    assert pacing.refuse(opened, 11.6, 9.9, 1.0, 0.0) == opened

@@ -35,7 +35,7 @@ def test_a_name_wins_over_the_host() -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="profile must be one of azure, .*, got 'bing'"):
+    with pytest.raises(ValueError, match=r"profile must be one of azure, .*, got 'bing'"):
         find_profile("localhost", "m", "bing")
 
 

@@ -199,3 +199,7 @@ def test_usage_is_read_where_it_is_a_number(usage: object, tokens: int) -> None:
     body = items(VECTORS.tolist()) | {"usage": usage, "model": None}
     answer = good(body)
     assert (answer.prompt_tokens, answer.model_reported) == (tokens, "")
+
+
+def test_base64_of_another_dimension_is_refused() -> None:
+    assert violation(items([base64(row) for row in VECTORS]), dimension=5) == "wrong_dimension_all"

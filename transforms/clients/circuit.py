@@ -78,7 +78,7 @@ class Circuit:
                 return True
             self._is_open = True
             try:
-                self._wait_until_well(outcome, hits)
+                self._wait_until_well(outcome, hits, since)
             finally:
                 self._is_open = False
             return False
@@ -122,14 +122,15 @@ class Circuit:
             elif action is not Action.GATE:
                 raise self.stop(outcome.sentence)
 
-    def _wait_until_well(self, outcome: Verdict | None, hits: Counter[str]) -> None:
-        began = self._clock()
+    def _wait_until_well(self, outcome: Verdict | None, hits: Counter[str], began: float) -> None:
+        """Probe until the endpoint answers; the outage counts from ``began``, when the failing request first left."""
         pause = _FIRST_PAUSE_SECONDS
         _log.warning("the endpoint fails a known-good probe and is waited for: %s", outcome.message if outcome else "")
         while outcome is not None:
-            if self._clock() - began >= self._max_outage_seconds:
+            left = began + self._max_outage_seconds - self._clock()
+            if left <= 0:
                 raise self.stop(outcome.sentence)
-            self._sleep(pause * (0.8 + 0.4 * self._jitter()))
+            self._sleep(min(left, pause * (0.8 + 0.4 * self._jitter())))
             pause = min(_LONGEST_PAUSE_SECONDS, 2 * pause)
             outcome = self._probe(hits)
         _log.warning("the endpoint is back after %.0f s", self._clock() - began)

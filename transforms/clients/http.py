@@ -210,18 +210,17 @@ def explain(error: requests.exceptions.RequestException, read_timeout_seconds: f
     return NoReply("reset", "the connection was closed without an answer")
 
 
-def _causes(error: BaseException) -> list[object]:
+def _causes(error: BaseException) -> list[BaseException]:
     """Collect the errors inside an error: requests and urllib3 keep them in ``args`` and ``reason``."""
-    found: list[object] = []
-    todo: list[object] = [error]
+    found: list[BaseException] = []
+    todo = [error]
     while todo and len(found) < 20:
         current = todo.pop()
         found.append(current)
-        if isinstance(current, BaseException):
-            inner = [*current.args, getattr(current, "reason", None), current.__cause__]
-            todo.extend(item for item in inner if isinstance(item, BaseException) and item not in found)
+        inner = [*current.args, getattr(current, "reason", None), current.__cause__]
+        todo.extend(item for item in inner if isinstance(item, BaseException) and item not in found)
     return found
 
 
-def _has(chain: list[object], kind: type[BaseException]) -> bool:
+def _has(chain: list[BaseException], kind: type[BaseException]) -> bool:
     return any(isinstance(item, kind) for item in chain)

@@ -78,7 +78,7 @@ def _open(settings: EndpointSettings, quota: Quota, limits: RequestLimits, run_i
         request_limits,
         HttpExchange(settings, profile, key, connections=pace.concurrency),
         _open_cell(settings, pace, run_id),
-        RetryPolicy(),
+        RetryPolicy(deadline_seconds=min(RetryPolicy().deadline_seconds, settings.max_outage_seconds)),
         quota.tokens_per_minute,
         Chance(),
     )

@@ -25,6 +25,8 @@ _STATE_BYTE: Final = 0
 _PRESENCE_BYTE: Final = 1
 _FIRST_SLOT_BYTE: Final = 1024
 
+_open_here: set[Path] = set()
+
 
 def quota_file_path(run_id: str, folder: Path | None = None) -> Path:
     """Name the file that all processes of a run on this machine agree on; the folder is the user's own."""
@@ -41,27 +43,32 @@ class FileCell:
 
     def __init__(self, path: Path, start: Callable[[], PaceState]) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_abandoned(path.parent)
+        _open_here.add(path)
         self._path = path
         self._lock = threading.Lock()
         self._slots: set[int] = set()
+        self._left_with: PaceState | None = None
         self._file = _open_present(path)
         with self._lock, _Locked(self._file):
             if self._read() is None:
                 self._write(start())
 
     def change(self, step: Callable[[PaceState], tuple[PaceState, T]]) -> T:
-        with self._lock, _Locked(self._file):
-            before = self._read()
-            if before is None:
-                raise OSError(f"the quota file {self._path} was emptied while the run was using it")
-            after, result = step(before)
-            if after is not before:
-                self._write(after)
-            return result
+        with self._lock:
+            if self._left_with is not None:
+                self._left_with, result = step(self._left_with)
+                return result
+            with _Locked(self._file):
+                before = self._known_state()
+                after, result = step(before)
+                if after is not before:
+                    self._write(after)
+                return result
 
     def take_slot(self, limit: int) -> int | None:
         with self._lock:
-            for slot in range(limit):
+            for slot in range(limit if self._left_with is None else 0):
                 if slot not in self._slots and _try_lock(self._file, _FIRST_SLOT_BYTE + slot):
                     self._slots.add(slot)
                     return slot
@@ -70,13 +77,26 @@ class FileCell:
     def give_slot(self, slot: int) -> None:
         with self._lock:
             self._slots.discard(slot)
-            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _FIRST_SLOT_BYTE + slot)
+            if self._left_with is None:
+                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _FIRST_SLOT_BYTE + slot)
 
     def close(self) -> None:
+        """Leave; a request that is still in flight then learns for itself alone and writes to no file."""
         with self._lock:
+            if self._left_with is not None:
+                return
+            with _Locked(self._file):
+                self._left_with = self._known_state()
             if _try_lock(self._file, _PRESENCE_BYTE):
                 self._path.unlink(missing_ok=True)
             os.close(self._file)
+            _open_here.discard(self._path)
+
+    def _known_state(self) -> PaceState:
+        state = self._read()
+        if state is None:
+            raise OSError(f"the quota file {self._path} was emptied while the run was using it")
+        return state
 
     def _read(self) -> PaceState | None:
         row = os.pread(self._file, _ROW.size, 0)
@@ -109,6 +129,24 @@ def _open_present(path: Path) -> int:
         fcntl.lockf(file, fcntl.LOCK_SH, 1, _PRESENCE_BYTE)
         if path.exists() and os.fstat(file).st_ino == path.stat().st_ino:
             return file
+        os.close(file)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the files of killed runs, which nobody has open any more.
+
+    Files that this process has open are not even looked at: closing any handle on a file gives up all of the process's
+    locks on it, which is how POSIX locks are.
+    """
+    for path in folder.glob("quota-*"):
+        if path in _open_here:
+            continue
+        try:
+            file = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        if _try_lock(file, _PRESENCE_BYTE):
+            path.unlink(missing_ok=True)
         os.close(file)
 
 

@@ -10,7 +10,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import count as count_from
 
 from transforms.clients.attempts import Attempts
 from transforms.clients.base import Answer, Refusal
@@ -242,7 +241,9 @@ class Deliverer:
         began = self._clock()
         hits: Counter[str] = Counter()
         gated = 0
-        for attempt in count_from(1):
+        attempt = 0
+        while True:
+            attempt += 1
             outcome = self._attempts.make(texts, tokens, is_retry=attempt > 1)
             if isinstance(outcome, DecodedAnswer):
                 self._earn()
@@ -260,7 +261,6 @@ class Deliverer:
             if delay is None:
                 return Stuck(outcome, action, attempt, began)
             self._sleep(delay)
-        raise AssertionError("counting never ends")
 
     def _delay(self, verdict: Verdict, action: Action, attempt: int, elapsed: float) -> float | None:
         """Give the seconds to the next attempt, None when the attempts or the time are used up.
@@ -272,7 +272,8 @@ class Deliverer:
             budget = self._budget.spend(self._policy, transient=action is not Action.GATE)
             self._budget = budget if budget is not None else self._budget
         if budget is None:
-            return self._policy.max_delay_seconds * (0.5 + 0.5 * self._jitter())
+            longest = self._policy.max_delay_seconds * (0.5 + 0.5 * self._jitter())
+            return longest if elapsed + longest <= self._policy.deadline_seconds else None
         if action is Action.GATE:
             return 0.0 if elapsed <= self._policy.deadline_seconds else None
         wait = verdict.rule.wait_seconds if verdict.rule.wait_seconds is not None else verdict.wait_seconds

@@ -11,7 +11,7 @@ class RunSwitch:
 
     def __init__(self) -> None:
         self._off = threading.Event()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may turn the switch off while its own thread does
         self._error: BaseException | None = None
         self._listeners: list[Callable[[], None]] = []
 

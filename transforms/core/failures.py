@@ -260,7 +260,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("too_many", A.SHRINK, statuses=(400, 422), says=_TOO_MANY, reason="too_long"),
     Rule("too_many_code", A.SHRINK, statuses=(400, 422), codes="max_tokens_per_request|3210", reason="too_long", single=False),
     # ---- a parameter this server does not know ------------------------------------------------------------------------
-    Rule("encoding_unsupported", A.DROP_ENCODING, 1, 1, A.ABORT, statuses=(400, 422), says=_ENCODING, remedy=_REFUSED),
+    Rule("encoding_unsupported", A.DROP_ENCODING, 2, 2, A.ABORT, statuses=(400, 422), says=_ENCODING, remedy=_REFUSED),
     Rule("dimensions_unsupported", A.BISECT, statuses=(400, 422), says=_DIMENSIONS, remedy="the endpoint {host} does not accept embedding.dimensions for {model!r}: {message}; leave it out or choose a model that can be shortened"),
     # ---- server errors that are really refusals -----------------------------------------------------------------------
     Rule("refused_as_500", A.BISECT, statuses=(range(500, 600),), codes="invalid_request|convert_request_failed|invalid_request_error", remedy=_REFUSED),
