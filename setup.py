@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 
 EXTRAS = {
     "local": ["wordllama==0.4.0.post1", "tokenizers>=0.21,<1", "safetensors>=0.5,<1"],
+    "pdf": ["pypdfium2>=5.7,<6"],
     "rehearsal": ["aiohttp>=3.11,<4"],
     "dataflow": ["apache-beam[gcp]>=2.77,<2.78"],
 }
@@ -18,6 +19,7 @@ DEV = [
     "mypy>=1.14,<3",
     "types-requests>=2.32,<3",
     "types-PyYAML>=6,<7",
+    "jsonschema>=4.20,<5",
     "duckdb>=1.4,<3",
     "polars>=1.20,<3",
     "pandas>=2.2,<4",
@@ -47,9 +49,11 @@ setup(
         "tiktoken>=0.14,<1",
         "regex>=2024.11.6",
         "resiliparse>=2.0.1,<3",
+        "zstandard>=0.22,<1",
         "orjson>=3.11,<4",
         "pydantic>=2.12,<3",
         "PyYAML>=6,<7",
+        "rich>=13,<16",
         "typing-extensions>=4.12,<5",
     ],
     extras_require={

@@ -2,6 +2,8 @@
 
 import argparse
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,7 @@ def make_corpus(folder: Path, megabytes: float, duplicates: float, seed: int = 0
     Args:
         duplicates: share of paragraphs that another file has word for word, as licences and boilerplate do.
     """
-    text = " ".join(path.read_text(encoding="utf-8") for path in sorted(DEMO.rglob("*.md")))
-    words = np.array(re.findall(r"[^\s#*`]+", text))
+    words = _words()
     generator = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     boilerplate = [_paragraph(words, generator) for _ in range(64)]
@@ -32,6 +33,28 @@ def make_corpus(folder: Path, megabytes: float, duplicates: float, seed: int = 0
         (folder / f"{files:06d}.txt").write_bytes(content)
         written, files = written + len(content), files + 1
     return files
+
+
+@contextmanager
+def some_changed(folder: Path, share: float, seed: int = 1) -> Iterator[int]:
+    """Give a share of the files other text of about the same length, and their old text back at the end."""
+    words, generator = _words(), np.random.default_rng(seed)
+    files = sorted(folder.glob("*.txt"))
+    chosen = [files[at] for at in generator.choice(len(files), max(1, round(len(files) * share)), replace=False)]
+    before = {path: path.read_bytes() for path in chosen}
+    try:
+        for path in chosen:
+            paragraphs = [_paragraph(words, generator) for _ in range(PARAGRAPHS_PER_FILE)]
+            path.write_bytes("\n\n".join(paragraphs).encode())
+        yield len(chosen)
+    finally:
+        for path, content in before.items():
+            path.write_bytes(content)
+
+
+def _words() -> np.ndarray:
+    text = " ".join(path.read_text(encoding="utf-8") for path in sorted(DEMO.rglob("*.md")))
+    return np.array(re.findall(r"[^\s#*`]+", text))
 
 
 def _paragraph(words: np.ndarray, generator: np.random.Generator) -> str:

@@ -4,21 +4,27 @@ import argparse
 import datetime
 import json
 import logging
+import os
 import secrets
 import sys
 import time
 import traceback
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pipeline import __version__
 from transforms.errors import ConfigError, EmbeddingPipelineError, RunInterrupted
 
+if TYPE_CHECKING:
+    from transforms.storage.run_folder import RunFolder
+
 PROGRAM = "Embed documents into versioned Parquet datasets: each text is paid once, and the bill comes first."
-_DATASET_COMMANDS = {
+_OTHER_COMMANDS = {
+    "init": "write a config that explains itself, or print its JSON Schema",
+    "doctor": "check key, endpoint, model, documents, dataset and engine, a line each with its remedy",
     "inspect": "show what a dataset holds",
     "search": "find the chunks nearest to a query",
     "diff": "list the ids added and removed between two versions",
@@ -49,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _guarded(parsed: argparse.Namespace) -> int:
     """Run a command and turn every failure into plain lines and an exit code."""
     try:
-        if parsed.beam_flags and parsed.command not in ("run", "plan"):
+        if parsed.beam_flags and parsed.command not in ("run", "plan", "doctor"):
             raise ConfigError(f"embedbeam {parsed.command} takes nothing after --")
         return _dispatch(parsed)
     except EmbeddingPipelineError as error:
@@ -79,6 +85,9 @@ def _fail(parsed: argparse.Namespace, error: BaseException, message: str, code: 
 def _dispatch(parsed: argparse.Namespace) -> int:
     if parsed.command in ("run", "plan"):
         return _run(parsed)
+    if parsed.command == "doctor":
+        _silence_libraries(parsed.debug)
+        logging.getLogger("transforms").setLevel(logging.CRITICAL)  # its findings say the same, in their place
     command = import_module(f"pipeline.commands.{parsed.command}")
     return int(command.run(parsed, sys.stdout))
 
@@ -100,7 +109,7 @@ def command_parser(name: str | None) -> argparse.ArgumentParser:
         ("plan", "the bill, before anything is paid"),
     ):
         _add_run_arguments(commands.add_parser(command, help=doing, description=doing, allow_abbrev=False), command)
-    for command, doing in _DATASET_COMMANDS.items():
+    for command, doing in _OTHER_COMMANDS.items():
         inner = commands.add_parser(command, help=doing, description=doing, allow_abbrev=False)
         if command == name:
             import_module(f"pipeline.commands.{command}").add_arguments(inner)
@@ -137,7 +146,7 @@ def _run(parsed: argparse.Namespace) -> int:
 
     config = load_config(parsed.config, parsed.settings)
     _silence_libraries(parsed.debug)
-    from pipeline.progress import Progress, bill_lines, summary_lines
+    from pipeline.progress import bill_lines, summary_lines
     from pipeline.runner import RunRequest, execute
 
     started_at = time.time()
@@ -148,16 +157,30 @@ def _run(parsed: argparse.Namespace) -> int:
         started_at,
         parsed.command == "run",
         getattr(parsed, "accept_new_canary", False),
+        parsed.debug,
     )
     out: TextIO = sys.stderr if parsed.json else sys.stdout
     show = parsed.command == "run" and not parsed.quiet
-    result = execute(request, lambda folder: Progress(folder, out) if show else nullcontext())
+    result = execute(
+        request, lambda folder: watch_run(folder, out, config.limits.tokens_per_minute) if show else nullcontext()
+    )
     if not parsed.quiet:
         lines = summary_lines(result, bool(result.get("committed"))) if request.approve else bill_lines(result)
         out.write("\n".join(lines) + "\n")
     if parsed.json:
         sys.stdout.write(json.dumps(result) + "\n")
     return _exit_code_of_plan(result) if not request.approve else 0
+
+
+def watch_run(folder: "RunFolder", out: TextIO, tokens_per_minute: int | None) -> AbstractContextManager[object]:
+    """Show a run's progress: a panel that moves on a terminal, a plain line every few seconds elsewhere."""
+    if out.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+        from pipeline.live import LiveProgress
+
+        return LiveProgress(folder, out, tokens_per_minute)
+    from pipeline.progress import Progress
+
+    return Progress(folder, out)
 
 
 def _exit_code_of_plan(bill: dict[str, Any]) -> int:
@@ -175,4 +198,5 @@ def _new_run_id() -> str:
 def _silence_libraries(debug: bool) -> None:
     """Keep Beam's and Google's advice about their own innards off the screen; what matters reaches people as errors."""
     warnings.simplefilter("ignore")
-    logging.basicConfig(level=logging.WARNING if debug else logging.CRITICAL)
+    logging.basicConfig(level=logging.WARNING if debug else logging.CRITICAL, format="embedbeam: %(message)s")
+    logging.getLogger("transforms").setLevel(logging.WARNING)  # our own warnings are for people: truncation, an outage

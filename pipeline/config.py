@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -21,6 +21,7 @@ from transforms.core.bill import Budget
 from transforms.core.chunking import ChunkSettings
 from transforms.core.identity import settings_fingerprint
 from transforms.core.pacing import Quota
+from transforms.core.record_fields import RecordSettings
 from transforms.core.requests import RequestLimits
 from transforms.errors import ConfigError
 
@@ -36,10 +37,12 @@ class DocumentSettings:
     Attributes:
         paths: globs, local (relative to the working directory) and gs:// alike; empty when ``dataset`` is set.
         dataset: a committed dataset whose chunks are embedded again instead, "" for none.
+        records: which columns of files of records (JSON Lines, CSV, TSV, Parquet) are read.
     """
 
     paths: tuple[str, ...]
     dataset: str = ""
+    records: RecordSettings = field(default_factory=RecordSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +96,16 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class _Records(_Section):
+    text_column: Annotated[str, Field(min_length=1)] = "text"
+    id_column: Annotated[str, Field(min_length=1)] | None = None
+    metadata_columns: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+
+
 class _Documents(_Section):
     paths: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] | None = None
     dataset: Annotated[str, Field(min_length=1)] | None = None
+    records: _Records = _Records()
 
     @model_validator(mode="after")
     def _has_one_source(self) -> "_Documents":
@@ -165,10 +175,17 @@ class _Embedding(_Section):
             api_key_env=self.api_key_env,
             input_prefix=self.input_prefix,
             profile=self.profile,
-            profile_overrides=tuple(sorted(self.profile_overrides.items())),
+            profile_overrides=tuple((key, _hashable(value)) for key, value in sorted(self.profile_overrides.items())),
             read_timeout_seconds=self.read_timeout_seconds,
             max_outage_seconds=self.max_outage_seconds,
         )
+
+
+def _hashable(value: object) -> object:
+    """Return lists and mappings of a YAML file as tuples: settings name the client that a process keeps open."""
+    if isinstance(value, Mapping):
+        return tuple((key, _hashable(inner)) for key, inner in value.items())
+    return tuple(_hashable(inner) for inner in value) if isinstance(value, list) else value
 
 
 class _Limits(_Section):
@@ -241,10 +258,14 @@ def parse_config(tree: Mapping[str, Any], path: str) -> RunConfig:
         problems = sorted({_problem(details) for details in error.errors()})
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError("\n".join([f"{path}: {count}", *(f"  {line}" for line in problems)])) from None
-    embedding = file.embedding
+    embedding, records = file.embedding, file.documents.records
     return RunConfig(
         dataset=file.dataset.rstrip("/") or "/",
-        documents=DocumentSettings(file.documents.paths or (), (file.documents.dataset or "").rstrip("/")),
+        documents=DocumentSettings(
+            file.documents.paths or (),
+            (file.documents.dataset or "").rstrip("/"),
+            RecordSettings(records.text_column, records.id_column or "", records.metadata_columns),
+        ),
         chunking=ChunkSettings(**file.chunking.model_dump()),
         endpoint=embedding.endpoint(),
         request_limits=RequestLimits(embedding.max_inputs_per_request, embedding.max_tokens_per_request),
@@ -252,6 +273,34 @@ def parse_config(tree: Mapping[str, Any], path: str) -> RunConfig:
         budget=Budget(**file.budget.model_dump()),
         output=OutputSettings(**file.output.model_dump()),
     )
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a config file, with every section in its place; it allows what ``load_config`` does.
+
+    What only the rooms know (a splitter that does not exist, an overlap above the chunk) is left to ``load_config``.
+    """
+    schema = _File.model_json_schema()
+    sections = schema.pop("$defs")
+    schema = _with_sections_in_place(schema, sections)
+    properties = schema["properties"]
+    properties["documents"]["oneOf"] = [{"required": ["paths"]}, {"required": ["dataset"]}]
+    embedding = properties["embedding"]
+    embedding["anyOf"] = [
+        {"required": embedding.pop("required")},
+        {"required": ["provider"], "properties": {"provider": {"const": "local"}}},
+    ]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "embedbeam config"}
+
+
+def _with_sections_in_place(schema: dict[str, Any], sections: Mapping[str, Any]) -> dict[str, Any]:
+    properties = {
+        name: _with_sections_in_place(sections[str(inner["$ref"]).rpartition("/")[2]], sections)
+        if "$ref" in inner
+        else inner
+        for name, inner in schema["properties"].items()
+    }
+    return {**schema, "properties": properties}
 
 
 def known_keys(prefix: str = "", section: type[BaseModel] = _File) -> list[str]:

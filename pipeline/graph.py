@@ -105,11 +105,11 @@ def _from_documents(root: beam.Pipeline, config: RunConfig, facts: RunFacts) -> 
         new_tokens, facts.dimension, config.output.part_size_mb, facts.previous_bits
     )
     read = found | "Read documents" >> ReadDocuments()
-    extracted = read.documents | "Extract text" >> ExtractText()
+    extracted = read.documents | "Extract text" >> ExtractText(config.documents.records)
     chunked = extracted.documents | "Chunk documents" >> ChunkDocuments(config.chunking, config.endpoint.model)
     packed = chunked | "Pack chunks" >> PackChunks(bits, config.endpoint.input_prefix)
     rejects = (read.rejects, extracted.rejects) | "All rejects" >> beam.Flatten()
-    documents = found | "Count documents" >> CountDocuments(rejects, chunked)
+    documents = chunked | "Count documents" >> CountDocuments(rejects)
     return _Source(packed, bits, rejects, documents)
 
 

@@ -94,9 +94,13 @@ def progress_line(bill: Mapping[str, Any] | None, progress: list[dict[str, Any]]
     retried = sum(one.get("requests_retried", 0) for one in progress)
     line = f"embedded {done:,} of {bill['texts_to_embed']:,} texts, {tokens:,} tokens, {requests:,} requests"
     line += f", {retried:,} retried" if retried else ""
+    throttled = sum(one.get("requests_throttled", 0) for one in progress)
+    line += f", {throttled:,} throttled (429)" if throttled else ""
+    price = bill["price_per_million_tokens"]
+    line += f", {tokens * price / 1_000_000:.4f} of {bill['cost_usd']:.4f} USD" if price else ""
     seconds = max((one.get("seconds", 0.0) for one in progress), default=0.0)
     if done and seconds and done < bill["texts_to_embed"]:
-        line += f", about {_duration(seconds * (bill['texts_to_embed'] - done) / done)} left"
+        line += f", about {duration_text(seconds * (bill['texts_to_embed'] - done) / done)} left"
     return line
 
 
@@ -126,7 +130,7 @@ def summary_lines(summary: Mapping[str, Any], committed: bool) -> list[str]:
         lines.append(
             f"REJECTED   {rejected[0]:,} documents, {rejected[1]:,} chunks; see rejects.parquet of the version"
         )
-    lines.append(f"took       {_duration(summary['seconds'])}, limited by {summary['limited_by']}")
+    lines.append(f"took       {duration_text(summary['seconds'])}, limited by {summary['limited_by']}")
     return lines
 
 
@@ -140,7 +144,9 @@ def _unusable(bill: Mapping[str, Any]) -> str:
 
 
 def _time(bill: Mapping[str, Any]) -> str:
-    return f", at least {_duration(bill['seconds_at_quota'])} at the stated quota" if bill["seconds_at_quota"] else ""
+    return (
+        f", at least {duration_text(bill['seconds_at_quota'])} at the stated quota" if bill["seconds_at_quota"] else ""
+    )
 
 
 def _cost(summary: Mapping[str, Any]) -> str:
@@ -154,7 +160,8 @@ def _size(count: int) -> str:
     return f"{count} bytes"
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """Say a length of time: ``3.5 s``, ``2 min 05 s``, ``1 h 07 min``."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -53,10 +53,11 @@ def test_demo_prints_what_is_shown(
 ) -> None:
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
-    for command in COMMANDS:
-        if re.match(r"embedbeam (run configs/demo|search out/demo)", command):
-            assert main(shlex.split(command)[1:]) == 0
-            assert without_times(capsys.readouterr().out) == without_times(shown(shlex.split(command)[1]))
+    commands = [shlex.split(line) for line in re.findall(r"^\$ embedbeam (.+)$", README, re.MULTILINE)]
+    assert [command[0] for command in commands] == ["run", "search"]
+    for command in commands:
+        assert main(command) == 0
+        assert without_times(capsys.readouterr().out) == without_times(shown(command[0]))
 
 
 def test_config_shown_is_complete_and_has_the_real_defaults() -> None:

@@ -15,6 +15,8 @@ from transforms.core.bill import Budget, too_many_rejected
 from transforms.core.buckets import part_name
 from transforms.core.facts import facts_from_json
 from transforms.core.manifest import FORMAT, Manifest, PartEntry, check_complete
+from transforms.core.portrait import merge_portraits
+from transforms.core.report import ReportFacts, render_report
 from transforms.core.tables import CHANGES, list_of_hashes, rejects_table
 from transforms.errors import RunRefused
 from transforms.records import Bill, PartSummary, Reject, Usage
@@ -147,6 +149,7 @@ class _Commit:
             "changes.parquet": _parquet(self._changes()),
         }
         names = {part.bucket: part_name(part.bucket, self._bits) for part in self._written}
+        files["report.html"] = self._report(names, summary).encode()
         return commit_version(
             self._place.store,
             self._place.folder,
@@ -160,13 +163,28 @@ class _Commit:
         tables = [self._place.store.open_parquet(part.changes_path).read() for part in self._parts if part.changes_path]
         return pa.concat_tables([CHANGES.empty_table(), *tables]).sort_by("id")
 
+    def _report(self, names: Mapping[int, str], summary: Mapping[str, object]) -> str:
+        stamp = self._settings.stamp
+        return render_report(
+            ReportFacts(
+                summary=summary,
+                committed_at=_now(),
+                previous_version=self._place.previous.manifest.version if self._place.previous else 0,
+                stamp=stamp.stamp(self._place),
+                max_tokens=stamp.max_tokens(),
+                parts=[PartEntry(names[part.bucket], part.rows, part.bytes, part.sha256) for part in self._written],
+                portrait=merge_portraits(part.portrait for part in self._parts),
+                rejects=self._rejects,
+            )
+        )
+
     def _manifest(self, version: int, folder: str, names: Mapping[int, str], summary: Mapping[str, object]) -> Manifest:
         previous = self._place.previous
         stamp = self._settings.stamp.stamp(self._place)
         manifest = Manifest(
             format=FORMAT,
             version=version,
-            created_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            created_at=_now(),
             parts=tuple(
                 PartEntry(f"{folder}/{names[part.bucket]}", part.rows, part.bytes, part.sha256)
                 for part in self._written
@@ -235,6 +253,10 @@ class _Commit:
             lambda bits, bucket: frozenset(list_of_hashes(committed.read_hashes(bits, bucket))),
         )
         remove_old_versions(self._place.store, self._settings.keep_versions)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 def _one_of_each_bucket(parts: Sequence[PartSummary]) -> list[PartSummary]:

@@ -1,6 +1,7 @@
 """EmbedBuckets: tables of chunks to tables with vectors, each new text paid once."""
 
 import dataclasses
+import pickle
 import secrets
 import threading
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import apache_beam as beam
+from apache_beam.io.components.adaptive_throttler import ThrottlingSignaler
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
@@ -101,6 +103,7 @@ class _EmbedBucketFn(beam.DoFn):
         self._journal: JournalWriter | None = None
         self._client: EmbeddingClient | None = None
         self._dimension = 0
+        self._throttling, self._signalled = ThrottlingSignaler("embed"), 0
         self._notes = ProgressNotes(self._open.folder, secrets.token_hex(4))
 
     def start_bundle(self) -> None:
@@ -118,6 +121,7 @@ class _EmbedBucketFn(beam.DoFn):
                 self._settings.endpoint.input_prefix,
                 lambda texts: self._note(texts, bill),
                 self._may_keep_parts(),
+                self._signal_throttled,
             )
         with self._landing():
             yield from self._buckets.add(table)
@@ -128,6 +132,7 @@ class _EmbedBucketFn(beam.DoFn):
                 yield _in_global_window(table)
         self._close_journal()  # durable before the runner hears of the bundle's end, and free to be removed after a commit
         if self._client is not None:
+            self._signal_throttled()
             yield beam.pvalue.TaggedOutput(_USAGE, _in_global_window(_take_usage(self._client)))
 
     def teardown(self) -> None:
@@ -139,6 +144,15 @@ class _EmbedBucketFn(beam.DoFn):
         refusal = overspent(charged, bill, self._settings.budget)
         if refusal:
             raise RunRefused(refusal)
+
+    def _signal_throttled(self) -> None:
+        """Tell the runner how long requests have waited for our pace, so that it does not answer a quota with machines."""
+        if self._client is None:
+            return
+        paced = int(self._client.usage().seconds_paced)
+        if paced > self._signalled:
+            self._throttling.signal_throttled(paced - self._signalled)
+            self._signalled = paced
 
     def _may_keep_parts(self) -> bool:
         previous = self._open.previous
@@ -195,6 +209,29 @@ class _EmbedBucketFn(beam.DoFn):
                 self._client.stop("the bundle has failed")
                 close_clients(self._place.run_id, LANDING_SECONDS)
                 self._client = None
+
+
+class EmbeddedTableCoder(beam.coders.Coder):
+    """Pickles as any record is pickled, but tells the size without it.
+
+    Runners ask for the size of what steps emit; pickling a table to count its bytes would copy all vectors of a part.
+    """
+
+    def encode(self, table: EmbeddedTable) -> bytes:
+        """Return a table's bytes."""
+        return pickle.dumps(table, pickle.HIGHEST_PROTOCOL)
+
+    def decode(self, encoded: bytes) -> EmbeddedTable:
+        """Return the table."""
+        table: EmbeddedTable = pickle.loads(encoded)
+        return table
+
+    def estimate_size(self, table: EmbeddedTable) -> int:
+        """Return about how many bytes a table is encoded in."""
+        return len(table.rows) + len(table.vectors)
+
+
+beam.coders.registry.register_coder(EmbeddedTable, EmbeddedTableCoder)
 
 
 def _in_global_window(value: object) -> WindowedValue:

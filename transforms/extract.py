@@ -1,16 +1,16 @@
-"""ExtractText: the bytes of a document to its text."""
+"""ExtractText: the bytes of a document to its text, or to the texts of its records."""
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from transforms.core.extraction import extract_text
-from transforms.errors import UnreadableDocument
+from transforms.core.record_fields import RecordSettings
+from transforms.extractor_process import ExtractorProcess
 from transforms.records import Document, RawDocument, Reject
+from transforms.unpack import unpack_documents
 
 _REJECTS = "rejects"
 
@@ -24,32 +24,40 @@ class ExtractResult(NamedTuple):
 
 @dataclasses.dataclass
 class ExtractText(beam.PTransform):
-    """Turn each document's bytes into text: 1 → 1, or a reject (``undecodable``, ``binary``, ``unsupported_format``).
+    """Turn each document's bytes into text: 1 → 1, or 1 → n for a file of records, each a Document or a Reject.
 
-    Pure: the same bytes give the same text, however often a bundle is repeated. An error of any other kind fails the run.
+    Records are ``doc_id#record`` and are emitted as they are read, so that memory holds a few of them. Formats whose readers
+    can hang or crash are read in one process of their own for each worker, under a time limit.
+
+    The same bytes give the same text, however often a bundle is repeated. An error of any other kind fails the run.
     """
+
+    settings: RecordSettings = dataclasses.field(default_factory=RecordSettings)
 
     def expand(self, documents: beam.PCollection[RawDocument]) -> ExtractResult:
         """Apply to raw documents."""
-        extract = beam.ParDo(_ExtractTextFn()).with_output_types(Document)
+        extract = beam.ParDo(_ExtractTextFn(self.settings)).with_output_types(Document)
         outputs = documents | "Extract text" >> extract.with_outputs(_REJECTS, main="documents")
         return ExtractResult(outputs.documents, outputs[_REJECTS])
 
 
 class _ExtractTextFn(beam.DoFn):
-    def __init__(self) -> None:
+    def __init__(self, settings: RecordSettings) -> None:
+        self._settings = settings
         self._extracted = Metrics.counter("extract", "documents_extracted")
         self._rejected = Metrics.counter("extract", "documents_rejected")
 
+    def setup(self) -> None:
+        self._process = ExtractorProcess()
+
     def process(self, raw: RawDocument) -> Iterator[Document | beam.pvalue.TaggedOutput]:
-        try:
-            extracted = extract_text(raw.content, raw.source_uri)
-        except UnreadableDocument as error:
-            self._rejected.inc()
-            reason, _, message = str(error).partition(": ")
-            reject = Reject(raw.doc_id, raw.source_uri, None, None, "extract", reason, message)
-            yield beam.pvalue.TaggedOutput(_REJECTS, reject)
-            return
-        self._extracted.inc()
-        metadata = json.dumps(extracted.metadata, ensure_ascii=False, sort_keys=True)
-        yield Document(raw.doc_id, raw.source_uri, extracted.text, extracted.media_type, metadata)
+        for outcome in unpack_documents(raw, self._settings, self._process.extract):
+            if isinstance(outcome, Reject):
+                self._rejected.inc()
+                yield beam.pvalue.TaggedOutput(_REJECTS, outcome)
+            else:
+                self._extracted.inc()
+                yield outcome
+
+    def teardown(self) -> None:
+        self._process.close()

@@ -5,6 +5,7 @@ step feeds buckets in and takes finished tables out, on its own thread; answers 
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -26,17 +27,17 @@ from transforms.core.tables import (
     merge_chunks,
     write_rows,
 )
-from transforms.errors import STOPPING_ERRORS, CommitConflict, FatalError
+from transforms.errors import STOPPING_ERRORS, CommitConflict, FatalError, RunInterrupted
 from transforms.records import ChunkTable, EmbeddedTable, Reject
 from transforms.resolve import Resolution, resolve_texts
 from transforms.storage.journal import JournalWriter
 from transforms.storage.place import OpenPlace
 
-_WAITING_BYTES = 256_000_000
+_WAITING_BYTES = 128_000_000
 """Vectors held by buckets that wait for answers; beyond it the oldest one is waited for."""
 _WAITING_BUCKETS = 64
 _POLL_SECONDS = 1.0
-"""How often a waiting worker looks whether another one has stopped the run."""
+"""How often a worker looks whether somebody has stopped the run, be answers coming or not."""
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +69,7 @@ class BucketsInFlight:
         journal: opens this worker's journal; called on the client's threads.
         input_prefix: sent before each chunk.
         note: told after each answer how many texts it held.
+        while_waiting: called on the step's own thread about once a second while it waits for answers.
         may_keep_parts: whether a part of the previous version with the same rows is this version's part, too.
     """
 
@@ -81,14 +83,17 @@ class BucketsInFlight:
         input_prefix: str,
         note: Callable[[int], None],
         may_keep_parts: bool,
+        while_waiting: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._place, self._bits, self._prefix, self._note = place, bits, input_prefix, note
-        self._may_keep_parts = may_keep_parts
+        self._may_keep_parts, self._while_waiting = may_keep_parts, while_waiting
         self._open_client, self._prove, self._open_journal = client, prove, journal
         self._packer: RequestPacker[_Key] = RequestPacker()
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
+        self._clock, self._looked_at = clock, clock()
 
     def add(self, table: ChunkTable) -> Iterator[EmbeddedTable]:
         """Take a bucket in and yield those that are complete; blocks while too much is waiting."""
@@ -204,12 +209,21 @@ class BucketsInFlight:
             self._changed.notify_all()
 
     def _check(self) -> None:
-        """Raise what stopped the run: a failed request here, or a notice that another worker left."""
+        """Raise what stopped the run: a failed request here, a notice that another worker left, or the launcher's end.
+
+        A job lives on in its engine when the launcher is killed; the next run must not share the quota with it.
+        """
         if self._failure is not None:
             raise self._failure
+        self._looked_at = self._clock()
         notice = self._place.folder.stop_notice()
         if notice is not None:
             raise STOPPING_ERRORS.get(notice.kind, FatalError)(notice.message)
+        if self._place.folder.is_tidied_away():
+            raise RunInterrupted(
+                f"the launcher of run {self._place.folder.run_id} has ended and its folder in {self._place.store.root} is "
+                "gone; what was paid is in the journal for the runs that follow"
+            )
 
     def _oldest_is_complete(self) -> bool:
         with self._changed:
@@ -217,7 +231,7 @@ class BucketsInFlight:
 
     def _too_much_waits(self) -> bool:
         held = sum(len(waiting.buffer) for waiting in self._waiting)
-        return len(self._waiting) > _WAITING_BUCKETS or (len(self._waiting) > 2 and held > _WAITING_BYTES)
+        return len(self._waiting) > _WAITING_BUCKETS or (len(self._waiting) > 1 and held > _WAITING_BYTES)
 
     def _take_oldest(self) -> EmbeddedTable:
         if not self._oldest_is_complete():
@@ -225,8 +239,10 @@ class BucketsInFlight:
                 self._submit(request)
         while not self._oldest_is_complete():
             with self._changed:
-                answered = self._failure is not None or self._changed.wait(_POLL_SECONDS)
-            if not answered or self._failure is not None:
+                if self._failure is None and self._waiting[0].missing:
+                    self._changed.wait(_POLL_SECONDS)
+            if self._failure is not None or self._clock() - self._looked_at >= _POLL_SECONDS:
+                self._while_waiting()
                 self._check()
         return _complete(self._waiting.popleft())
 

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import apache_beam as beam
 import numpy as np
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.clients.catalog import CatalogEntry, explain_absence, look_up_price
 from transforms.core.bill import Budget, add_bills, objection, price_bill
@@ -13,7 +15,7 @@ from transforms.core.document_changes import count_changes, tally_bucket
 from transforms.core.requests import RequestLimits
 from transforms.core.tables import KEY_COLUMNS, first_rows_of_texts, hashes_of, merge_chunks
 from transforms.errors import RunRefused
-from transforms.records import Bill, ChunkedDocument, ChunkTable, FoundDocument, Reject
+from transforms.records import Bill, ChunkedDocument, ChunkTable, Reject
 from transforms.resolve import resolve_texts
 from transforms.storage.place import OpenPlace, RunPlace, open_place, telling_why
 
@@ -55,38 +57,37 @@ class PlanBuckets(beam.PTransform):
 
 @dataclasses.dataclass
 class CountDocuments(beam.PTransform):
-    """Count documents that were found, rejected and empty: any → three bills that hold nothing else.
+    """Count documents that were chunked, found empty and rejected: any → a few bills that hold nothing else.
+
+    Each bundle counts for itself, so that no document is encoded on the way to its count.
 
     Args:
-        rejects: documents that could not be read or extracted.
-        chunked: documents with their spans; those without any are counted as empty.
+        rejects: one for each document that could not be read or extracted.
     """
 
     rejects: beam.PCollection[Reject]
-    chunked: beam.PCollection[ChunkedDocument]
 
-    def expand(self, found: beam.PCollection[FoundDocument]) -> beam.PCollection[Bill]:
-        """Apply to every document that was listed."""
-        counts = [
-            found | "Count found" >> _Total("documents", lambda _: 1),
-            self.rejects | "Count rejected" >> _Total("documents_rejected", lambda _: 1),
-            self.chunked | "Count empty" >> _Total("documents_empty", lambda document: int(not document.spans)),
-        ]
+    def expand(self, chunked: beam.PCollection[ChunkedDocument]) -> beam.PCollection[Bill]:
+        """Apply to every document that was chunked; those without any span are counted as empty."""
+        count = beam.ParDo(_CountDocumentsFn()).with_output_types(Bill)
+        counts = (chunked | "Count chunked" >> count, self.rejects | "Count rejected" >> count)
         return counts | "All document counts" >> beam.Flatten()
 
 
-@dataclasses.dataclass
-class _Total(beam.PTransform):
-    field: str
-    number: Callable[[Any], int]
+class _CountDocumentsFn(beam.DoFn):
+    def start_bundle(self) -> None:
+        self._documents = self._empty = self._rejected = 0
 
-    def expand(self, elements: beam.PCollection[Any]) -> beam.PCollection[Bill]:
-        return (
-            elements
-            | "Number" >> beam.Map(self.number).with_output_types(int)
-            | "Sum" >> beam.CombineGlobally(sum)
-            | "As bill" >> beam.Map(lambda count, field: Bill(**{field: count}), self.field).with_output_types(Bill)
-        )
+    def process(self, document: ChunkedDocument | Reject) -> None:
+        self._documents += 1
+        if isinstance(document, Reject):
+            self._rejected += 1
+        elif not document.spans:
+            self._empty += 1
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        bill = Bill(documents=self._documents, documents_empty=self._empty, documents_rejected=self._rejected)
+        yield WindowedValue(bill, GlobalWindow().max_timestamp(), (GlobalWindow(),))
 
 
 def _bill_of_changes(grouped: tuple[int, Iterable[bytes]], count_documents: bool) -> Bill:

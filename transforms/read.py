@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
+from transforms.core.media_types import RECORD_TYPES, named_media_type
 from transforms.errors import UnreadableDocument
 from transforms.records import FoundDocument, RawDocument, Reject
 from transforms.storage.documents import find_documents, read_document
@@ -17,7 +18,7 @@ _REJECTS = "rejects"
 
 @dataclasses.dataclass
 class FindDocuments(beam.PTransform):
-    """List the documents that patterns match: one pass, on one worker, then spread over all.
+    """List the documents that patterns match: one pass, on one worker.
 
     Emits one FoundDocument for each distinct file, in no order. Repeating it lists again and finds what is there then.
 
@@ -34,7 +35,6 @@ class FindDocuments(beam.PTransform):
             root
             | "Name patterns" >> beam.Create([tuple(self.patterns)], reshuffle=False)
             | "List documents" >> beam.FlatMap(_find, self.place).with_output_types(FoundDocument)
-            | "Spread over workers" >> beam.Reshuffle()
         )
 
 
@@ -51,12 +51,17 @@ class ReadResult(NamedTuple):
 
 
 class ReadDocuments(beam.PTransform):
-    """Read each found document whole: 1 → 1, or a reject when it vanished or may not be read."""
+    """Spread found documents over all workers and read each whole: 1 → 1, or a reject when it vanished or may not be read.
+
+    What is computed from the listing, such as the number of buckets, branches off before the spreading: a side input made
+    behind it would keep runners from fusing reading with packing, and every text would be encoded on its way.
+    """
 
     def expand(self, found: beam.PCollection[FoundDocument]) -> ReadResult:
         """Apply to found documents."""
         read = beam.ParDo(_ReadDocumentFn()).with_output_types(RawDocument)
-        outputs = found | "Read document" >> read.with_outputs(_REJECTS, main="documents")
+        spread = found | "Spread over workers" >> beam.Reshuffle()
+        outputs = spread | "Read document" >> read.with_outputs(_REJECTS, main="documents")
         return ReadResult(outputs.documents, outputs[_REJECTS])
 
 
@@ -68,6 +73,9 @@ class _ReadDocumentFn(beam.DoFn):
     def process(
         self, found: FoundDocument
     ) -> Iterator[RawDocument | beam.pvalue.TaggedOutput[Literal["rejects"], Reject]]:
+        if named_media_type(found.source_uri) in RECORD_TYPES:
+            yield RawDocument(found.doc_id, found.source_uri, None)
+            return
         try:
             content = read_document(found.source_uri)
         except UnreadableDocument as error:

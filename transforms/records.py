@@ -4,8 +4,7 @@ Text travels as ``str``, tables as Arrow IPC bytes and vectors as little-endian 
 about its own size wherever a runner has to encode it.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +26,15 @@ class FoundDocument:
 
 @dataclass(frozen=True, slots=True)
 class RawDocument:
-    """A document's bytes as they are stored."""
+    """A document's bytes as they are stored.
+
+    Attributes:
+        content: None for a file of records, which may be large and is read piece by piece where it is extracted.
+    """
 
     doc_id: str
     source_uri: str
-    content: bytes
+    content: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,7 @@ class Usage:
         requests_throttled: answers that said "too many" (429 and its kin).
         prompt_tokens: tokens charged as the endpoint reported them, of answers that were used.
         tokens_wasted: local count of tokens in attempts that may have been charged and brought nothing.
-        seconds_paced: time spent waiting for our own pace, summed over threads.
+        seconds_paced: time that the next request in line waited for our own pace; not summed over threads.
         limited_by: what held the requests back most; of two, the word of the one with more requests.
     """
 
@@ -213,6 +216,21 @@ class EmbeddedTable:
 
 
 @dataclass(frozen=True, slots=True)
+class Portrait:
+    """What the rows of a bucket, or of a dataset, look like; small whatever their number (``core.portrait``).
+
+    Attributes:
+        token_histogram: how many chunks have so many tokens, bar by bar; empty without rows.
+        longest_documents: (chunks, characters, doc_id), the longest first.
+        repeated_texts: (how many chunks share the text, doc_id of one of them), the most frequent first.
+    """
+
+    token_histogram: tuple[int, ...] = ()
+    longest_documents: tuple[tuple[int, int, str], ...] = ()
+    repeated_texts: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PartSummary:
     """One bucket, written: where its part waits for the commit, and how it differs from the previous version.
 
@@ -224,6 +242,7 @@ class PartSummary:
         changes_path: staged table of the ids added, removed and updated; "" when there are none.
         rows_updated: rows whose id stays and whose other columns changed; part of ``rows_unchanged``.
         unchanged: True when the committed part of the previous version is this part.
+        portrait: for the report.
     """
 
     bucket: int
@@ -239,4 +258,4 @@ class PartSummary:
     changes_path: str
     unchanged: bool
     rejects: tuple[Reject, ...]
-    token_histogram: Mapping[int, int] = field(default_factory=dict)
+    portrait: Portrait = Portrait()

@@ -1,6 +1,7 @@
 """The stamp of the version that a run writes: what is known from the settings, completed by what was proved."""
 
 import dataclasses
+import json
 
 from transforms.core.facts import facts_from_json
 from transforms.core.manifest import Stamp
@@ -23,6 +24,10 @@ class StampSettings:
     input_prefix: str
     chunker: str
     vector_type: str
+
+    def max_tokens(self) -> int:
+        """Return the most tokens that the chunker lets a chunk have."""
+        return int(json.loads(self.chunker)["max_tokens"])
 
     def stamp(self, place: OpenPlace) -> Stamp:
         """Return the stamp of this run's version: as proved in the first run, so that it never depends on who answered last.

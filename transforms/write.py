@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.metrics import Metrics
 
+from transforms.core.portrait import portray_bucket
 from transforms.core.tables import (
     compare_rows,
     first_rows_of_texts,
@@ -18,7 +19,7 @@ from transforms.core.tables import (
     read_rows,
 )
 from transforms.errors import FatalError
-from transforms.records import EmbeddedTable, PartSummary
+from transforms.records import EmbeddedTable, PartSummary, Portrait
 from transforms.stamp import StampSettings
 from transforms.storage.place import RunPlace, open_place, telling_why
 
@@ -59,7 +60,9 @@ class _WritePartFn(beam.DoFn):
 
     def process(self, table: EmbeddedTable, bits: int) -> Iterator[PartSummary]:
         with telling_why(self._open.folder):
-            yield self._summarize(table, read_rows(table.rows), bits)
+            rows = read_rows(table.rows)
+            summary = self._summarize(table, rows, bits)
+            yield dataclasses.replace(summary, portrait=_portray(rows, self._settings.max_tokens()))
 
     def _summarize(self, table: EmbeddedTable, rows: pa.Table, bits: int) -> PartSummary:
         if table.unchanged:
@@ -133,6 +136,13 @@ class _WritePartFn(beam.DoFn):
                 writer.write_table(batch, row_group_size=ROWS_PER_ROW_GROUP)
         written = self._open.store.open_parquet(path).metadata.num_rows
         return dataclasses.replace(summary, path=path, rows=written, bytes=output.size_bytes, sha256=output.sha256)
+
+
+def _portray(rows: pa.Table, max_tokens: int) -> Portrait:
+    tokens, indices, ends = (rows.column(name).to_numpy() for name in ("token_count", "chunk_index", "end_char"))
+    named = rows.column("doc_id").combine_chunks().dictionary_encode()
+    documents, doc_ids = named.indices.to_numpy(), named.dictionary.to_pylist()
+    return portray_bucket(tokens, indices, ends, first_rows_of_texts(hashes_of(rows)), documents, doc_ids, max_tokens)
 
 
 def _open_parquet_writer(output: object, schema: pa.Schema) -> pq.ParquetWriter:

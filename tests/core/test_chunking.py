@@ -196,6 +196,13 @@ def test_markdown_is_cut_before_the_highest_heading_in_reach() -> None:
     assert chunks(text, ChunkSettings(14, 0, "recursive"), "text/markdown")[0].endswith("# Main\n\nmore")
 
 
+@pytest.mark.parametrize("kind", ["wordprocessingml.document", "presentationml.presentation", "spreadsheetml.sheet"])
+def test_office_documents_are_cut_before_their_headings_too(kind: str) -> None:
+    text = "intro words to fill the first half\n\n# Main\n\nmore\n\n## Sub\n\nmore and more and more and more and more"
+    media_type = f"application/vnd.openxmlformats-officedocument.{kind}"
+    assert chunks(text, ChunkSettings(14, 0), media_type)[0] == "intro words to fill the first half"
+
+
 def test_a_heading_is_not_left_alone_at_the_end_of_a_chunk() -> None:
     text = "# Main\n\nmore\n\n## Sub\n\nmore and more and more and more and more"
     assert chunks(text, ChunkSettings(12, 0), "text/markdown")[0] == "# Main\n\nmore"

@@ -64,12 +64,12 @@ def test_bytes_that_are_no_text_are_refused_with_the_place(content: bytes, messa
 
 
 def test_a_name_that_lies_is_told() -> None:
-    assert reject_of(b"%PDF-1.7\n", "notes.txt") == (
-        "unsupported_format: the document is a PDF (application/pdf) by its first bytes, whatever its name says (.txt); "
+    assert reject_of(b"\x89PNG\r\n", "notes.txt") == (
+        "unsupported_format: the document is a PNG image (image/png) by its first bytes, whatever its name says (.txt); "
         "convert it to text, Markdown or HTML"
     )
-    assert reject_of(b"PK\x03\x04", "README").startswith(
-        "unsupported_format: the document is a ZIP archive or an office"
+    assert reject_of(b"\x1f\x8b", "README").endswith(
+        "whatever its name says (no suffix); convert it to text, Markdown or HTML"
     )
 
 
@@ -93,6 +93,22 @@ def test_a_name_that_lies_is_told() -> None:
         pytest.param(
             b"# no title\n",
             "a.py",
+            Extracted("# no title\n", "text/x-python", {"media_type": "text/x-python"}),
+            id="source code",
+        ),
+        pytest.param(
+            b"# -*- coding: latin-1 -*-\nname = 'caf\xe9'\n",
+            "a.py",
+            Extracted(
+                "# -*- coding: latin-1 -*-\nname = 'café'\n",
+                "text/x-python",
+                {"encoding": "latin-1", "media_type": "text/x-python"},
+            ),
+            id="source code that declares its encoding",
+        ),
+        pytest.param(
+            b"# no title\n",
+            "a.log",
             Extracted("# no title\n", "text/plain", {"media_type": "text/plain"}),
             id="another text",
         ),

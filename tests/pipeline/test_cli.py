@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.cli import main
 
-COMMANDS = ["run", "plan", "inspect", "search", "diff", "gc", "rehearse"]
+COMMANDS = ["run", "plan", "init", "doctor", "inspect", "search", "diff", "gc", "rehearse"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from pipeline.config import known_keys, load_config, parse_config
+from transforms.core.record_fields import RecordSettings
 from transforms.errors import ConfigError
 
 SMALLEST: dict[str, Any] = {"dataset": "out/x", "documents": {"paths": ["docs/*.md"]}, "embedding": {"model": "m"}}
@@ -32,6 +33,13 @@ def test_smallest_config_has_the_defaults_of_the_contract() -> None:
 def test_local_provider_names_its_model_itself() -> None:
     config = parse_config({**SMALLEST, "embedding": {"provider": "local"}}, "c.yaml")
     assert (config.is_local, config.host, config.endpoint.model) == (True, "", "wordllama-l2-256")
+
+
+def test_columns_of_records_are_read_from_the_config() -> None:
+    assert parse_config(SMALLEST, "c.yaml").documents.records == RecordSettings("text", "", ())
+    records = {"text_column": "body", "id_column": "key", "metadata_columns": ["lang"]}
+    config = parse_config({**SMALLEST, "documents": {"paths": ["a"], "records": records}}, "c.yaml")
+    assert config.documents.records == RecordSettings("body", "key", ("lang",))
 
 
 def test_all_problems_are_reported_together() -> None:
@@ -67,6 +75,15 @@ def test_all_problems_are_reported_together() -> None:
         pytest.param("limits", {"requests_per_minute": 0}, "greater than or equal to 1", id="rpm"),
         pytest.param("documents", {"paths": []}, "at least 1 item", id="no paths"),
         pytest.param("documents", {}, "needs either paths", id="no source"),
+        pytest.param(
+            "documents", {"paths": ["a"], "records": {"text_column": ""}}, "at least 1 character", id="no text column"
+        ),
+        pytest.param(
+            "documents",
+            {"paths": ["a"], "records": {"text_colum": "body"}},
+            "documents.records.text_colum: unknown key; did you mean documents.records.text_column?",
+            id="column",
+        ),
         pytest.param("documents", {"paths": ["a"], "dataset": "b"}, "needs either paths", id="two sources"),
     ],
 )
@@ -144,10 +161,24 @@ def test_config_holds_no_key_to_be_pickled_into_a_job_graph(monkeypatch: pytest.
 
 def test_every_key_of_the_contract_is_known() -> None:
     assert set(known_keys()) >= {
-        "dataset", "documents.paths", "chunking.max_tokens", "chunking.overlap_tokens", "chunking.splitter",
+        "dataset", "documents.paths", "documents.records.text_column", "documents.records.id_column",
+        "documents.records.metadata_columns", "chunking.max_tokens", "chunking.overlap_tokens", "chunking.splitter",
         "embedding.provider", "embedding.base_url", "embedding.model", "embedding.dimensions", "embedding.api_key_env",
         "embedding.input_prefix", "embedding.max_inputs_per_request", "embedding.max_tokens_per_request",
         "limits.requests_per_minute", "limits.tokens_per_minute", "limits.concurrent_requests", "budget.max_cost_usd",
         "budget.max_tokens", "budget.max_rejected_fraction", "output.part_size_mb", "output.vector_type",
         "output.keep_versions",
     }  # fmt: skip
+
+
+def test_lists_and_mappings_of_profile_overrides_become_settings_that_can_name_a_client() -> None:
+    overrides = {"encodings": ["float"], "extra_body": {"input_type": "document"}}
+    config = parse_config({**SMALLEST, "embedding": {"model": "m", "profile_overrides": overrides}}, "c")
+    hash(config.endpoint)
+    profile = config.endpoint.find_profile()
+    assert (profile.encodings, profile.extra_body) == (("float",), (("input_type", "document"),))
+
+
+def test_dimensions_that_a_server_cannot_be_asked_for_are_refused() -> None:
+    (problem,) = problems_of({**SMALLEST, "embedding": {"model": "m", "profile": "cohere", "dimensions": 256}})
+    assert "servers of the profile cohere cannot be asked for a length of vectors, got 256" in problem

@@ -18,16 +18,36 @@ from transforms.storage.place import OpenPlace, RunPlace, open_place
 BITS = 2
 
 
+_writers: list[JournalWriter] = []
+
+
+@pytest.fixture(autouse=True)
+def close_writers() -> Iterator[None]:
+    yield
+    while _writers:
+        _writers.pop().close()
+
+
 class Bench:
     """A place on disk, a client, and a journal writer, as a worker has them."""
 
     def __init__(self, folder: Path, client: FakeClient, run_id: str = "run-1") -> None:
         self.client = client
         self.place: OpenPlace = open_place(RunPlace(str(folder), run_id, 0, "f"))
+        self.place.folder.write_bill({})
         self.writer: JournalWriter = self.place.journal.writer(run_id)
+        _writers.append(self.writer)
         self.noted: list[int] = []
         self.buckets = BucketsInFlight(
-            self.place, BITS, lambda: client, self._prove, lambda: self.writer, "", self.noted.append, False
+            self.place,
+            BITS,
+            lambda: client,
+            self._prove,
+            lambda: self.writer,
+            "",
+            self.noted.append,
+            False,
+            lambda: None,
         )
 
     def _prove(self) -> int:
@@ -125,6 +145,14 @@ def test_notice_of_another_worker_stops_this_one(folder: Path) -> None:
     bench.place.folder.stop("RunInterrupted", "somebody pressed Ctrl-C")
     with pytest.raises(RunInterrupted, match="somebody pressed Ctrl-C"):
         bench.embed(TEXTS)
+
+
+def test_worker_stops_when_a_later_run_has_tidied_its_run_away(folder: Path) -> None:
+    bench = Bench(folder, FakeClient())
+    bench.place.folder.remove()
+    with pytest.raises(RunInterrupted, match="the launcher of run run-1 has ended"):
+        bench.embed(TEXTS)
+    assert bench.client.requests == []
 
 
 def test_bucket_without_rows_passes_without_a_call(folder: Path) -> None:

@@ -12,7 +12,7 @@ from transforms.core.requests import RequestLimits
 from transforms.errors import RunRefused
 from transforms.group import GroupByText, PackChunks
 from transforms.plan import CountDocuments, PlanBuckets, Tariff, approve_bill
-from transforms.records import Bill, ChunkedDocument, FoundDocument, Reject
+from transforms.records import Bill, ChunkedDocument, Reject
 from transforms.storage.place import RunPlace, open_place
 
 COUNTS = Bill(documents=3, chunks=10, texts=9, texts_to_embed=9, tokens=1_000_000)
@@ -33,14 +33,11 @@ def entry(price: float | None, warning: str = "") -> CatalogEntry:
 
 def test_bill_counts_chunks_texts_and_documents(place: RunPlace) -> None:
     documents = [make_chunked(["one", "two words"], "a.md"), make_chunked(["one"], "b.md"), make_chunked([], "c.md")]
-    found = [FoundDocument(f"{name}.md", f"{name}.md", 1) for name in "abcd"]
     rejects = [Reject("d.md", "d.md", None, None, "read", "vanished", "gone")]
     with pipeline() as root:
         bits = root | "bits" >> beam.Create([1])
         chunked = root | "chunked" >> beam.Create(documents).with_output_types(ChunkedDocument)
-        counts = (root | "found" >> beam.Create(found)) | CountDocuments(
-            root | "rejects" >> beam.Create(rejects), chunked
-        )
+        counts = chunked | CountDocuments(root | "rejects" >> beam.Create(rejects))
         tables = chunked | PackChunks(bits, "") | GroupByText(bits, every_bucket=False)
         expected = Bill(
             documents=4,

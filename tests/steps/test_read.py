@@ -33,6 +33,12 @@ def test_found_documents_are_read_whole_and_a_vanished_one_is_rejected(tmp_path:
         )
 
 
+def test_a_file_of_records_is_passed_on_unread() -> None:
+    with pipeline() as root:
+        found = root | beam.Create([FoundDocument("a.csv.gz", "nowhere/a.csv.gz", 2)])
+        assert_that((found | ReadDocuments()).documents, equal_to([RawDocument("a.csv.gz", "nowhere/a.csv.gz", None)]))
+
+
 def _without_message(reject: Reject) -> tuple[object, ...]:
     assert reject.message
     return (

@@ -236,9 +236,10 @@ def test_answers_are_synced_without_anybody_asking(tmp_path: Path) -> None:
 
 def test_a_disk_that_cannot_sync_stops_the_next_append(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SyncedStore, "sync_fails", True)
+    before = set(threading.enumerate())
     writer = Journal(SyncedStore(str(tmp_path)), "f").writer("run")
     append(writer, ["a"])
-    thread = next(t for t in threading.enumerate() if t.name == "journal-sync")
+    (thread,) = set(threading.enumerate()) - before
     thread.join(10)
     with pytest.raises(OSError, match="could not be synced"):
         append(writer, ["b"])
@@ -247,11 +248,13 @@ def test_a_disk_that_cannot_sync_stops_the_next_append(tmp_path: Path, monkeypat
 
 
 def test_a_closed_writer_leaves_no_thread_and_takes_nothing(local_store: Store) -> None:
+    before = set(threading.enumerate())
     writer = Journal(local_store, "f").writer("run")
     append(writer, ["a"])
+    assert [t.name for t in set(threading.enumerate()) - before] == ["journal-sync"]
     writer.close()
     writer.close()
-    assert not [t for t in threading.enumerate() if t.name == "journal-sync"]
+    assert set(threading.enumerate()) <= before
     with pytest.raises(ValueError, match="closed"):
         append(writer, ["b"])
 

@@ -132,27 +132,53 @@ def test_a_part_with_other_rows_counts_as_absent(local_store: Store) -> None:
     assert f"has {manifest.parts[0].rows} rows instead of {wrong.rows}" in previous.problems[0]
 
 
-def test_damage_in_the_hashes_counts_as_absent_and_in_the_vectors_stops_the_run(local_store: Store) -> None:
+@pytest.mark.parametrize("damaged_column", ["text_hash", "vector.list.element"])
+def test_a_part_with_other_bytes_counts_as_absent_whichever_column_they_lie_in(
+    local_store: Store, damaged_column: str
+) -> None:
     previous = open_previous(local_store, 40, 0)
     path = previous.manifest.parts[0].path
-    group = local_store.open_parquet(path).metadata.row_group(0)
+    damaged = bytearray(local_store.read_bytes(path))
+    damaged[_last_bytes_of(local_store, path, damaged_column)] ^= 1
+    _rewrite(local_store, path, bytes(damaged))
+    fresh = PreviousVersion(local_store, previous.manifest)
+    assert list_of_hashes(fresh.read_hashes(0, 0)) == []
+    assert "sha256 is not the manifest's" in fresh.problems[0]
+
+
+class BucketLikeStore(LocalStore):
+    """Stands for gs://, where a part's sha256 is not computed before it is read."""
+
+    @property
+    def moves_folders(self) -> bool:
+        return False
+
+
+def test_where_no_sha256_is_computed_page_checksums_find_damage(local_store: Store) -> None:
+    previous = open_previous(local_store, 40, 0)
+    path, store = previous.manifest.parts[0].path, BucketLikeStore(local_store.root)
     whole = local_store.read_bytes(path)
-    for index in range(group.num_columns):
-        column = group.column(index)
-        if column.path_in_schema not in ("text_hash", "vector.list.element"):
-            continue
+    for column in ("text_hash", "vector.list.element"):
         damaged = bytearray(whole)
-        start = column.dictionary_page_offset or column.data_page_offset
-        damaged[start + column.total_compressed_size - 5] ^= 1
+        damaged[_last_bytes_of(local_store, path, column)] ^= 1
         _rewrite(local_store, path, bytes(damaged))
-        fresh = PreviousVersion(local_store, previous.manifest)
+        fresh = PreviousVersion(store, previous.manifest)
         hashes = list_of_hashes(fresh.read_hashes(0, 0))
-        if column.path_in_schema == "text_hash":
+        if column == "text_hash":
             assert hashes == []
             assert "CRC checksum" in fresh.problems[0]
         else:
             with pytest.raises(FatalError, match=r"cannot read vectors of version 1: .*delete that file"):
                 fresh.read_vectors(0, 0, hashes)
+        _rewrite(local_store, path, whole)
+
+
+def _last_bytes_of(store: Store, path: str, name: str) -> int:
+    group = store.open_parquet(path).metadata.row_group(0)
+    (column,) = [
+        group.column(index) for index in range(group.num_columns) if group.column(index).path_in_schema == name
+    ]
+    return int((column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size - 5)
 
 
 def test_a_vector_that_is_not_there_is_never_made_up(local_store: Store) -> None:

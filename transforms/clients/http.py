@@ -63,7 +63,12 @@ class EndpointSettings:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
         if self.provider == "openai-compatible":
             self._check_base_url()
-            self.find_profile()
+            profile = self.find_profile()
+            if self.dimensions is not None and profile.dimensions_field is None:
+                raise ValueError(
+                    f"dimensions must be null: servers of the profile {profile.name} cannot be asked for a length of vectors, "
+                    f"got {self.dimensions}"
+                )
 
     def _check_base_url(self) -> None:
         parts = urlsplit(self.base_url)

@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import regex
 
@@ -21,6 +21,7 @@ _WORD = re.compile(r"\s|(?<=[，、；：])")
 _PLAIN_PAIR = re.compile(r"[ -~\u00c0-\u024f\u0400-\u0481\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff]{2}")
 
 _SLICE_CHARS = 256
+_NEAR = 100  # Characters before a reach in which a word nearly always ends.
 _MOST_LOOK_AHEAD = 200  # Characters after a reach that a pattern may look at to see what follows the boundary.
 
 
@@ -31,28 +32,27 @@ class Boundaries:
         self._text = text
         self._outline = find_headings(text, media_type)
         self._heading_starts = [heading.start for heading in self._outline.headings]
-        self._kinds: tuple[Callable[[int, int], Iterable[int]], ...] = (
-            (self._paragraphs_and_sentences, self._lines, self._words)
+        self._better_than_words: tuple[Callable[[int, int], Iterable[int]], ...] = (
+            (self._paragraphs_and_sentences, self._lines)
             if sentences_first
-            else (self._headings, self._paragraphs, self._lines, self._sentences, self._words)
+            else (self._headings, self._paragraphs, self._lines, self._sentences)
         )
 
     def last(self, low: int, high: int) -> int | None:
         """Return the last boundary of the best kind found in ``low < position <= high``; None when there is none at all."""
-        near = max(low, high - 100)
-        for kind in self._kinds:
-            if kind == self._words and near > low and (position := max(kind(near, high), default=None)) is not None:
-                return position
+        for kind in self._better_than_words:
             if (position := max(kind(low, high), default=None)) is not None:
                 return position
-        return None
+        if high - low > _NEAR and (position := max(self._words(high - _NEAR, high), default=None)) is not None:
+            return position
+        return max(self._words(low, high), default=None)
 
     def first_start(self, low: int, middle: int, high: int) -> int | None:
         """Return where to begin, at ``low`` or later, with the best kind of boundary before ``middle``, else a word's.
 
         The position is that of a character which is no white space; None when there is none before ``high``.
         """
-        for kind in self._kinds:
+        for kind in (*self._better_than_words, self._words):
             until = high if kind == self._words else middle
             for position in kind(max(0, low - 2), until):
                 start = skip_space(self._text, position)
@@ -62,29 +62,33 @@ class Boundaries:
 
     def before_heading(self, position: int) -> int:
         """Return where a heading begins when ``position`` comes right after it, so that it stays with its text."""
-        at = bisect_right(self._heading_starts, position - 1) - 1
+        at = bisect_right(self._heading_starts, position - 1) - 1 if self._heading_starts else -1
         if at < 0:
             return position
         heading = self._outline.headings[at]
         between = self._text[heading.end : min(position, heading.end + _MOST_LOOK_AHEAD)]
         return heading.start if heading.end + len(between) >= position and not between.strip() else position
 
-    def _headings(self, low: int, high: int) -> list[int]:
+    def _headings(self, low: int, high: int) -> Sequence[int]:
+        if not self._heading_starts:
+            return ()
         found = self._outline.headings[
             bisect_right(self._heading_starts, low) : bisect_right(self._heading_starts, high)
         ]
         highest = min((heading.level for heading in found), default=0)
         return [heading.start for heading in found if heading.level == highest]
 
-    def _paragraphs(self, low: int, high: int) -> Iterator[int]:
+    def _paragraphs(self, low: int, high: int) -> Iterable[int]:
+        if self._text.find("\n", low + 1, high + 1) < 0:  # Far cheaper than a pattern, and most reaches hold none.
+            return ()
         return (
             position
             for position in _starts(_PARAGRAPH, self._text, low, high)
             if not self._outline.is_in_code(position)
         )
 
-    def _lines(self, low: int, high: int) -> Iterator[int]:
-        return _starts(_LINE, self._text, low, high)
+    def _lines(self, low: int, high: int) -> Iterable[int]:
+        return _starts(_LINE, self._text, low, high) if self._text.find("\n", low + 1, high + 1) >= 0 else ()
 
     def _sentences(self, low: int, high: int) -> Iterator[int]:
         for match in _SENTENCE.finditer(self._text, low, high + _MOST_LOOK_AHEAD):

@@ -112,7 +112,9 @@ class _Walk:
         low = max(fresh, self._tokens.reach(start, max(1, budget // 2)))
         if low < high and (end := self._boundaries.last(low, high)) is not None:
             heading = self._boundaries.before_heading(end)
-            return heading if heading > max(fresh, self._tokens.reach(start, max(1, budget // 4))) else end
+            if heading < end and heading > max(fresh, self._tokens.reach(start, max(1, budget // 4))):
+                return heading
+            return end
         if (end := last_cluster_boundary(self._text, start, high)) is not None:
             return end
         end = cluster_end(self._text, start, _MOST_CHARS_PER_TOKEN_IN_CLUSTERS * self._limit)

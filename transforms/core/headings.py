@@ -36,6 +36,8 @@ class Outline:
         return block >= 0 and self.code_starts[block] < position < self.code_ends[block]
 
 
+_OFFICE = "application/vnd.openxmlformats-officedocument."
+
 # One line, or two where the second is an underline. The quantifiers cannot meet the same character twice, so that a search
 # takes time in proportion to the text.
 _MARKDOWN_LINE = re.compile(
@@ -51,8 +53,11 @@ _RST_TITLE = re.compile(
 
 
 def find_headings(text: str, media_type: str) -> Outline:
-    """Find the headings of Markdown and of reStructuredText; other texts have none that can be told from their words."""
-    if media_type == "text/markdown":
+    """Find the headings of Markdown and of reStructuredText; other texts have none that can be told from their words.
+
+    Those of office documents are written as Markdown by whoever extracts them.
+    """
+    if media_type == "text/markdown" or media_type.startswith(_OFFICE):
         return _markdown_outline(text)
     if media_type == "text/x-rst":
         return Outline(headings=tuple(_rst_headings(text)))

@@ -5,14 +5,13 @@ its main part (``main``, ``role=main``), only that is read. Nothing is guessed: 
 text, and the parser's own take a time that grows with the square of the nesting.
 """
 
-import codecs
 import re
 
 from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
+from resiliparse.parse.encoding import map_encoding_to_html5
 from resiliparse.parse.html import ElementNode, HTMLTree
 
-from transforms.core.decoding import byte_order_mark, decode_text
+from transforms.core.decoding import Decoded, decode_text
 
 _FURNITURE = [
     *("nav", "footer", "body > header", "body > aside", "script", "style", "template", "noscript", "[hidden]"),
@@ -25,25 +24,26 @@ _DECLARED_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*")
 
 
-def read_page(content: bytes) -> tuple[str, str, str]:
-    """Return a page's main text, its title and its language; the last two are "" where the page does not tell.
+def read_page(content: bytes) -> tuple[str, dict[str, object]]:
+    """Return a page's main text, with its title and its language; the last two are "" where the page does not tell.
 
     Blocks of the page become lines and paragraphs. Takes time in proportion to the page, however deeply it is nested.
 
     Raises:
         UnreadableDocument: as ``decode_text``.
     """
-    tree = HTMLTree.parse(decode_page(content))
+    decoded = decode_page(content)
+    tree = HTMLTree.parse(decoded.text)
     title = " ".join((tree.title or "").split())
     language = _language(tree)
     main = _first(tree, "main, [role=main]")
     body = HTMLTree.parse(main.html) if main is not None else tree
     text: str = extract_plain_text(body, main_content=False, skip_elements=_FURNITURE)
-    return text, title, language
+    return text, {**decoded.notes, "title": title, "language": language}
 
 
-def decode_page(content: bytes) -> str:
-    """Decode a page by its byte order mark, as UTF-8, by its own word, or as what its bytes look like, in this order.
+def decode_page(content: bytes) -> Decoded:
+    """Decode a page as ``decode_text`` does, with the charset that it declares.
 
     Bytes above ASCII that happen to be UTF-8 are UTF-8, so that a page which declares another charset is not believed; ASCII
     is read as declared, for encodings like ISO-2022-JP.
@@ -51,11 +51,7 @@ def decode_page(content: bytes) -> str:
     Raises:
         UnreadableDocument: as ``decode_text``, when nothing fits.
     """
-    if byte_order_mark(content):
-        return decode_text(content)
-    declared = _declared_encoding(content)
-    candidates = (declared, "utf-8") if content.isascii() else ("utf-8", declared, detect_encoding(content))
-    return decode_text(content, next((name for name in candidates if name and _fits(content, name)), "utf-8"))
+    return decode_text(content, _declared_encoding(content))
 
 
 def _first(tree: HTMLTree, selector: str) -> ElementNode | None:
@@ -74,12 +70,4 @@ def _declared_encoding(content: bytes) -> str | None:
         return None
     # A charset in the page's own ASCII letters cannot be UTF-16, whatever it says.
     encoding: str = map_encoding_to_html5(found[1].decode("ascii", "ignore"), False) or ""
-    return None if encoding.lower().startswith("utf-16") else encoding
-
-
-def _fits(content: bytes, encoding: str) -> bool:
-    try:
-        codecs.decode(content, encoding)
-    except (UnicodeDecodeError, LookupError):
-        return False
-    return True
+    return None if encoding.lower().startswith("utf-16") else encoding or None

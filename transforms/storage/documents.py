@@ -7,11 +7,14 @@ are matched only by a pattern that spells the dot, as in a shell.
 import datetime
 import errno
 import fnmatch
+import io
 import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from transforms.errors import ConfigError, RunRefused, UnreadableDocument
@@ -59,12 +62,31 @@ def read_document(uri: str) -> bytes:
         UnreadableDocument: ``reason: sentence``; the reasons are vanished, permission, is_directory, too_large,
         unreadable.
     """
-    try:
+    with telling_reason(uri):
         if uri.startswith("gs://"):
             from transforms.storage.gcs import read_object
 
             return read_object(uri)
         return _read_file(uri)
+
+
+def open_document(uri: str) -> BinaryIO:
+    """Open a document to be read piece by piece, of any size; an object of a bucket is fetched whole.
+
+    Raises:
+        UnreadableDocument: as ``read_document``; whoever reads on does so under ``telling_reason``.
+    """
+    if uri.startswith("gs://"):
+        return io.BytesIO(read_document(uri))
+    with telling_reason(uri):
+        return _path_of(uri).open("rb")
+
+
+@contextmanager
+def telling_reason(uri: str) -> Iterator[None]:
+    """Turn what the system says while a document is read into UnreadableDocument."""
+    try:
+        yield
     except FileNotFoundError:
         raise UnreadableDocument(f"vanished: {uri} was there when documents were listed and is gone now") from None
     except PermissionError:

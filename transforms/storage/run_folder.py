@@ -59,6 +59,10 @@ class RunFolder:
         """Return the bill, or None while it is not known."""
         return self._read("bill.json")
 
+    def is_tidied_away(self) -> bool:
+        """Tell, once the bill is known, whether the launcher or a later run has removed this folder: the run is over."""
+        return not self.store.exists(self.path("bill.json"))
+
     def write_outcome(self, outcome: Mapping[str, Any]) -> None:
         """Leave what the run has come to for the launcher."""
         self._write("outcome.json", outcome)
