@@ -93,7 +93,13 @@ def build_graph(root: beam.Pipeline, config: RunConfig, facts: RunFacts) -> None
     embedded = tables | "Embed buckets" >> EmbedBuckets(place, embed, bits, bill)
     parts = embedded.tables | "Write parts" >> WriteParts(place, stamp, bits)
     commit = CommitSettings(
-        stamp, facts.chunking, config.fingerprint(), config.output.keep_versions, config.budget, facts.started_at
+        stamp,
+        facts.chunking,
+        config.fingerprint(),
+        config.output.keep_versions,
+        config.budget,
+        facts.started_at,
+        facts.accept_new_canary,
     )
     _ = parts | "Commit version" >> CommitVersion(place, commit, bits, bill, source.rejects, embedded.usage)
 

@@ -33,6 +33,7 @@ class CommitSettings:
         chunking: the chunking settings as they stand in the config.
         config_fingerprint: of the whole configuration.
         started_at: seconds since 1970, when the run started; from the launcher.
+        accept_new_canary: what the endpoint gave for the canary sentence in this run is what later runs are held to.
     """
 
     stamp: StampSettings
@@ -41,6 +42,7 @@ class CommitSettings:
     keep_versions: int
     budget: Budget
     started_at: float
+    accept_new_canary: bool
 
 
 @dataclasses.dataclass
@@ -203,10 +205,11 @@ class _Commit:
         return manifest
 
     def _canary(self) -> str:
-        if self._place.previous is not None and self._place.previous.manifest.canary:
-            return self._place.previous.manifest.canary
+        """Return the canary that later runs are compared with: the first run's, unless another one was accepted since."""
         facts = self._place.journal.facts()
-        return base64.b64encode(facts_from_json(facts)[3]).decode() if facts else ""
+        proved = base64.b64encode(facts_from_json(facts)[3]).decode() if facts else ""
+        known = self._place.previous.manifest.canary if self._place.previous else ""
+        return proved if proved and self._settings.accept_new_canary else known or proved
 
     def _summary(self, usage: Usage) -> dict[str, object]:
         bill = self._bill

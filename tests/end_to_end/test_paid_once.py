@@ -48,6 +48,8 @@ def test_model_that_was_swapped_behind_its_name_is_refused(project: Project) -> 
     assert project.manifest()["version"] == 1
     accepted = project.run("--accept-new-canary")
     assert (accepted.code, accepted.summary["version"]) == (0, 2)
+    project.write({"newer.txt": prose(101)})
+    assert project.run().code == 0, "an accepted canary is the one that later runs are held to"
 
 
 def test_swapped_model_does_not_matter_to_a_run_that_embeds_nothing(project: Project, server: Rehearsal) -> None:
