@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +16,7 @@ from types import TracebackType
 from typing_extensions import Self
 
 TEMPORARY_SUFFIX = ".tmp"
-_ATTEMPTS_TO_OPEN = 200
+_SECONDS_TO_OPEN = 30.0
 _BUFFER_BYTES = 1 << 20
 
 
@@ -56,15 +57,14 @@ def open_creating(path: Path, flags: int) -> int:
     Raises:
         OSError: the file cannot be opened; FileNotFoundError only when its folder vanishes again and again.
     """
-    attempt = 1
+    began = time.monotonic()
     while True:
         try:
             make_folder(path.parent)
             return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except FileNotFoundError:
-            if attempt == _ATTEMPTS_TO_OPEN:
+            if time.monotonic() - began > _SECONDS_TO_OPEN:
                 raise
-            attempt += 1
 
 
 def write_fully(descriptor: int, data: bytes | memoryview) -> None:
