@@ -331,13 +331,15 @@ def test_writers_survive_a_neighbour_that_tidies_up(local_store: Store) -> None:
 
     tidying = threading.Thread(target=tidy)
     tidying.start()
-    for number in range(20):
-        local_store.write_bytes(f"j/k/{number}", b"x")
-        local_store.delete(f"j/k/{number}")
-        local_store.append(f"j/l/{number}.seg").close()
-        local_store.delete(f"j/l/{number}.seg")
-    done.set()
-    tidying.join()
+    try:
+        for number in range(20):
+            local_store.write_bytes(f"j/k/{number}", b"x")
+            local_store.delete(f"j/k/{number}")
+            local_store.append(f"j/l/{number}.seg").close()
+            local_store.delete(f"j/l/{number}.seg")
+    finally:
+        done.set()
+        tidying.join()
 
 
 def test_a_folder_that_may_not_be_written_is_refused_with_the_remedy(tmp_path: Path) -> None:
