@@ -18,7 +18,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.progress import bill_lines, duration_text
+from pipeline.progress import bill_lines
+from transforms.core.wording import duration_text
 from transforms.storage.run_folder import RunFolder
 
 _LOOK_SECONDS = 0.5

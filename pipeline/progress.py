@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
+from transforms.core.wording import duration_text
 from transforms.storage.run_folder import RunFolder
 
 _POLL_SECONDS = 0.2
@@ -158,12 +159,3 @@ def _size(count: int) -> str:
         if count >= size:
             return f"{count / size:.1f} {unit}"
     return f"{count} bytes"
-
-
-def duration_text(seconds: float) -> str:
-    """Say a length of time: ``3.5 s``, ``2 min 05 s``, ``1 h 07 min``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -7,6 +7,7 @@ from typing import Any
 from transforms.core.manifest import PartEntry, Stamp
 from transforms.core.page import Share, columns, facts, figures, grid, note, page, section, shares, table
 from transforms.core.portrait import bin_width, count_reasons
+from transforms.core.wording import duration_text
 from transforms.records import Portrait, Reject
 
 _EXAMPLES = 4
@@ -70,7 +71,7 @@ def _headline(facts_: ReportFacts) -> str:
             (f"{summary['texts_embedded']:,}", "texts embedded now"),
             (f"{summary['prompt_tokens']:,}", "tokens charged"),
             (_usd(summary["cost_usd"]).removesuffix(" USD"), "USD, the cost"),
-            (_duration(summary["seconds"]), "from start to commit"),
+            (duration_text(summary["seconds"]), "from start to commit"),
         ]
     )
 
@@ -248,11 +249,3 @@ def _size(count: int) -> str:
         if count >= size:
             return f"{count / size:.1f} {unit}"
     return f"{count} bytes"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
