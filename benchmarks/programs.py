@@ -35,8 +35,8 @@ class Program:
     """A command that does the work.
 
     Attributes:
-        peer: name of the script in ``peers/``; "" for those that run in this environment.
-        packages: what the peer's own environment needs.
+        peer: name of its environment and, for peers, of the script in ``peers/``; "" for what runs in this environment.
+        packages: what its own environment needs, and nothing else.
         beam_flags: for ours alone.
         slow: measured in the first round only.
     """
@@ -77,11 +77,11 @@ class Program:
         path = output / "config.yaml"
         path.write_text(json.dumps(config))
         flags = ["--", *self.beam_flags] if self.beam_flags else []
-        return [sys.executable, "-m", "pipeline", self.verb, str(path), "--json", *flags]
+        return [self.python(), "-m", "pipeline", self.verb, str(path), "--json", *flags]
 
 
 _BEAM = "apache-beam>=2.77,<2.78"
-OURS = Program("embedbeam")
+OURS = Program("embedbeam", "embedbeam", ("--editable", "."))
 PLAIN = Program("plain script")
 NAIVE = Program("naive Beam", "naive_beam", (_BEAM, "pyarrow", "requests"))
 PEERS = (

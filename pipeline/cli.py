@@ -12,25 +12,16 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TextIO
 
-from pipeline import __version__
+from pipeline.command_line import command_parser
 from transforms.errors import ConfigError, EmbeddingPipelineError, RunInterrupted
 
 if TYPE_CHECKING:
-    from transforms.storage.run_folder import RunFolder
-
-PROGRAM = "Embed documents into versioned Parquet datasets: each text is paid once, and the bill comes first."
-_OTHER_COMMANDS = {
-    "init": "write a config that explains itself, or print its JSON Schema",
-    "doctor": "check key, endpoint, model, documents, dataset and engine, a line each with its remedy",
-    "inspect": "show what a dataset holds",
-    "search": "find the chunks nearest to a query",
-    "diff": "list the ids added and removed between two versions",
-    "gc": "remove old versions and dead journals",
-    "rehearse": "serve a fault-injecting endpoint on this machine, to rehearse limits before paying",
-}
+    from pipeline.config import RunConfig
+    from pipeline.progress import Lookout
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _guarded(parsed: argparse.Namespace) -> int:
     """Run a command and turn every failure into plain lines and an exit code."""
     try:
-        if parsed.beam_flags and parsed.command not in ("run", "plan", "doctor"):
+        if parsed.beam_flags and parsed.command not in ("run", "plan", "doctor", "compare"):
             raise ConfigError(f"embedbeam {parsed.command} takes nothing after --")
         return _dispatch(parsed)
     except EmbeddingPipelineError as error:
@@ -85,8 +76,12 @@ def _fail(parsed: argparse.Namespace, error: BaseException, message: str, code: 
 def _dispatch(parsed: argparse.Namespace) -> int:
     if parsed.command in ("run", "plan"):
         return _run(parsed)
+    if parsed.command == "compare":
+        from pipeline.commands import compare
+
+        return compare.run(parsed, sys.stdout, partial(_execute, parsed))
     if parsed.command == "doctor":
-        _silence_libraries(parsed.debug)
+        silence_libraries(parsed.debug)
         logging.getLogger("transforms").setLevel(logging.CRITICAL)  # its findings say the same, in their place
     command = import_module(f"pipeline.commands.{parsed.command}")
     return int(command.run(parsed, sys.stdout))
@@ -99,88 +94,59 @@ def _split_at_dashes(arguments: list[str]) -> tuple[list[str], list[str]]:
     return arguments[:at], arguments[at + 1 :]
 
 
-def command_parser(name: str | None) -> argparse.ArgumentParser:
-    """Build the parser of the command line; only the named command's own module is loaded, so that help comes at once."""
-    parser = argparse.ArgumentParser(prog="embedbeam", description=PROGRAM, allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"embedbeam {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command, doing in (
-        ("run", "one run to a committed version; a rerun resumes or updates"),
-        ("plan", "the bill, before anything is paid"),
-    ):
-        _add_run_arguments(commands.add_parser(command, help=doing, description=doing, allow_abbrev=False), command)
-    for command, doing in _OTHER_COMMANDS.items():
-        inner = commands.add_parser(command, help=doing, description=doing, allow_abbrev=False)
-        if command == name:
-            import_module(f"pipeline.commands.{command}").add_arguments(inner)
-        inner.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser
-
-
-def _add_run_arguments(parser: argparse.ArgumentParser, command: str) -> None:
-    parser.add_argument("config", metavar="CONFIG", help="the YAML config")
-    parser.add_argument(
-        "--set",
-        metavar="KEY.PATH=VALUE",
-        action="append",
-        default=[],
-        dest="settings",
-        help="override one config key; repeatable",
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="print the summary as one JSON object, the last line of stdout"
-    )
-    parser.add_argument("--quiet", action="store_true", help="print errors only")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    if command == "run":
-        parser.add_argument(
-            "--accept-new-canary",
-            action="store_true",
-            help="go on although the model behind the name seems to have changed",
-        )
-    parser.epilog = "Whatever follows -- goes to Beam, as in: -- --runner=FlinkRunner"
-
-
 def _run(parsed: argparse.Namespace) -> int:
     from pipeline.config import load_config
 
     config = load_config(parsed.config, parsed.settings)
-    _silence_libraries(parsed.debug)
-    from pipeline.progress import bill_lines, summary_lines
-    from pipeline.runner import RunRequest, execute
-
-    started_at = time.time()
-    request = RunRequest(
-        config,
-        parsed.beam_flags,
-        _new_run_id(),
-        started_at,
-        parsed.command == "run",
-        getattr(parsed, "accept_new_canary", False),
-        parsed.debug,
-    )
-    out: TextIO = sys.stderr if parsed.json else sys.stdout
-    show = parsed.command == "run" and not parsed.quiet
-    result = execute(
-        request, lambda folder: watch_run(folder, out, config.limits.tokens_per_minute) if show else nullcontext()
-    )
-    if not parsed.quiet:
-        lines = summary_lines(result, bool(result.get("committed"))) if request.approve else bill_lines(result)
-        out.write("\n".join(lines) + "\n")
+    result = _execute(parsed, config, 1.0, parsed.command == "run")
     if parsed.json:
         sys.stdout.write(json.dumps(result) + "\n")
-    return _exit_code_of_plan(result) if not request.approve else 0
+    return _exit_code_of_plan(result) if parsed.command == "plan" else 0
 
 
-def watch_run(folder: "RunFolder", out: TextIO, tokens_per_minute: int | None) -> AbstractContextManager[object]:
+def _execute(parsed: argparse.Namespace, config: "RunConfig", sample: float, approve: bool) -> dict[str, Any]:
+    """Run a config or plan it, on all texts or on a sample of them, and say what there is to say while it goes on."""
+    silence_libraries(parsed.debug)
+    from pipeline.launch import launch_lines
+    from pipeline.panel import Panel
+    from pipeline.progress import Lookout, bill_lines, summary_lines
+    from pipeline.unchanged import summary_if_unchanged
+
+    run_id, started_at = _new_run_id(), time.time()
+    out: TextIO = sys.stderr if parsed.json else sys.stdout
+    is_whole_run = approve and sample == 1 and not parsed.beam_flags
+    result = summary_if_unchanged(config, run_id, started_at) if is_whole_run else None
+    if result is not None and not parsed.quiet:
+        out.write(f"documents  {result['documents']:,}: none new, changed or vanished\n")
+    if result is None:
+        from pipeline.runner import RunRequest, execute
+
+        accepts = getattr(parsed, "accept_new_canary", False)
+        request = RunRequest(
+            config, parsed.beam_flags, run_id, started_at, approve, accepts, parsed.debug, sample=sample
+        )
+        panel = Panel(config.limits.tokens_per_minute, config.limits.requests_per_minute)
+        result = execute(
+            request, lambda folder: nullcontext() if parsed.quiet else watch_run(Lookout(folder, panel, approve), out)
+        )
+    if not parsed.quiet:
+        if result.get("launched"):
+            lines = launch_lines(result)
+        else:
+            lines = summary_lines(result, bool(result.get("committed"))) if approve else bill_lines(result)
+        out.write("\n".join(lines) + "\n")
+    return result
+
+
+def watch_run(lookout: "Lookout", out: TextIO) -> AbstractContextManager[object]:
     """Show a run's progress: a panel that moves on a terminal, a plain line every few seconds elsewhere."""
     if out.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         from pipeline.live import LiveProgress
 
-        return LiveProgress(folder, out, tokens_per_minute)
+        return LiveProgress(lookout, out)
     from pipeline.progress import Progress
 
-    return Progress(folder, out)
+    return Progress(lookout, out)
 
 
 def _exit_code_of_plan(bill: dict[str, Any]) -> int:
@@ -195,7 +161,7 @@ def _new_run_id() -> str:
     return f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
 
 
-def _silence_libraries(debug: bool) -> None:
+def silence_libraries(debug: bool) -> None:
     """Keep Beam's and Google's advice about their own innards off the screen; what matters reaches people as errors."""
     warnings.simplefilter("ignore")
     logging.basicConfig(level=logging.WARNING if debug else logging.CRITICAL, format="embedbeam: %(message)s")

@@ -6,13 +6,18 @@ from transforms.errors import RunRefused
 
 
 def check_same_vectors(config: RunConfig, previous: Manifest | None) -> None:
-    """Refuse to mix vectors of another model, dimension or prefix into a dataset.
+    """Refuse to mix vectors of another model, dimension, prefix or context into a dataset, and any into a derived one.
 
     Raises:
         RunRefused: names what differs and the remedy.
     """
     if previous is None:
         return
+    if previous.derived:
+        raise RunRefused(
+            f"{config.dataset} is derived from {previous.derived['dataset']} and takes no vectors of its own. Run into "
+            "that one, and derive again"
+        )
     stamp, wanted = previous.stamp, config.endpoint
     differences = [
         f"{name} is {now!r} and the dataset has {before!r}"
@@ -20,6 +25,7 @@ def check_same_vectors(config: RunConfig, previous: Manifest | None) -> None:
             ("embedding.model", wanted.model, stamp.model),
             ("embedding.dimensions", wanted.dimensions or stamp.dimensions, stamp.dimensions),
             ("embedding.input_prefix", wanted.input_prefix, stamp.input_prefix),
+            ("embedding.context", config.context, stamp.context or "none"),
         )
         if now != before
     ]

@@ -8,26 +8,33 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from importlib import metadata
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from pipeline import __version__
+from pipeline.config_text import read_config_text
 from transforms.clients.http import EndpointSettings
 from transforms.clients.static_model import MODEL_NAME
 from transforms.core.bill import Budget
-from transforms.core.chunking import ChunkSettings
+from transforms.core.chunking import ChunkSettings, token_limit
 from transforms.core.identity import settings_fingerprint
+from transforms.core.lead import LeadSettings
 from transforms.core.pacing import Quota
 from transforms.core.record_fields import RecordSettings
 from transforms.core.requests import RequestLimits
+from transforms.core.tokens import ESTIMATE_MARGIN, tokenizer_for_model
 from transforms.errors import ConfigError
 
 _VARIABLE_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 _PositiveInt = Annotated[int, Field(ge=1)]
 _PositiveFloat = Annotated[float, Field(gt=0)]
+
+_EXTRACTING = ("resiliparse", "pypdfium2")
+"""Libraries whose next version may read another text out of the same bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +45,14 @@ class DocumentSettings:
         paths: globs, local (relative to the working directory) and gs:// alike; empty when ``dataset`` is set.
         dataset: a committed dataset whose chunks are embedded again instead, "" for none.
         records: which columns of files of records (JSON Lines, CSV, TSV, Parquet) are read.
+        modification_time: whether metadata tells when a document was modified. It differs between checkouts of the same
+            files, and a touched file is a row updated (and nothing paid), so that it is left out unless it is wanted.
     """
 
     paths: tuple[str, ...]
     dataset: str = ""
     records: RecordSettings = field(default_factory=RecordSettings)
+    modification_time: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,13 @@ class RunConfig:
     limits: Quota
     budget: Budget
     output: OutputSettings
+    context: str = "none"
+    billing_project: str = ""
+
+    @property
+    def lead(self) -> LeadSettings:
+        """What is sent before each chunk."""
+        return LeadSettings(self.endpoint.input_prefix, self.context)
 
     @property
     def is_local(self) -> bool:
@@ -88,8 +105,31 @@ class RunConfig:
         return dataclasses.asdict(self.chunking)
 
     def fingerprint(self) -> str:
-        """Name this configuration: equal for equal settings, whatever their order in the file."""
-        return settings_fingerprint(dataclasses.asdict(self))
+        """Name this configuration: equal for equal settings, whatever their order in the file and whoever is billed."""
+        settings = dataclasses.asdict(self)
+        del settings["billing_project"]
+        return settings_fingerprint(settings)
+
+    def reading_fingerprint(self) -> str:
+        """Name everything but the documents that their chunks depend on; programs of another version may cut otherwise."""
+        return settings_fingerprint(
+            {
+                "program": __version__,
+                "libraries": [_installed(name) for name in _EXTRACTING],
+                "records": dataclasses.asdict(self.documents.records),
+                "chunking": self.chunking_section(),
+                "model": self.endpoint.model,
+                "lead": dataclasses.asdict(self.lead),
+                "modification_time": self.documents.modification_time,
+            }
+        )
+
+
+def _installed(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 class _Section(BaseModel):
@@ -106,6 +146,7 @@ class _Documents(_Section):
     paths: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] | None = None
     dataset: Annotated[str, Field(min_length=1)] | None = None
     records: _Records = _Records()
+    modification_time: bool = False
 
     @model_validator(mode="after")
     def _has_one_source(self) -> "_Documents":
@@ -131,7 +172,9 @@ class _Embedding(_Section):
     model: Annotated[str, Field(min_length=1)]
     dimensions: _PositiveInt | None = None
     api_key_env: str = "COMETAPI_KEY"
+    api_key_secret: str | None = None
     input_prefix: str = ""
+    context: Literal["none", "title_and_headings"] = "none"
     max_inputs_per_request: _PositiveInt = 128
     max_tokens_per_request: _PositiveInt = 300_000
     profile: str | None = None
@@ -173,6 +216,7 @@ class _Embedding(_Section):
             model=self.model,
             dimensions=self.dimensions,
             api_key_env=self.api_key_env,
+            api_key_secret=self.api_key_secret or "",
             input_prefix=self.input_prefix,
             profile=self.profile,
             profile_overrides=tuple((key, _hashable(value)) for key, value in sorted(self.profile_overrides.items())),
@@ -207,6 +251,10 @@ class _Output(_Section):
     keep_versions: _PositiveInt = 2
 
 
+class _GoogleCloud(_Section):
+    billing_project: Annotated[str, Field(min_length=1)] | None = None
+
+
 class _File(_Section):
     dataset: Annotated[str, Field(min_length=1)]
     documents: _Documents
@@ -215,10 +263,24 @@ class _File(_Section):
     limits: _Limits = _Limits()
     budget: _Budget = _Budget()
     output: _Output = _Output()
+    google_cloud: _GoogleCloud = _GoogleCloud()
+
+    @model_validator(mode="after")
+    def _leaves_room_for_a_chunk(self) -> "_File":
+        prefix = self.embedding.input_prefix
+        if len(prefix.encode()) >= token_limit(self.chunking.max_tokens, ESTIMATE_MARGIN):  # a token has a byte or more
+            tokenizer = tokenizer_for_model(self.embedding.model)
+            count, limit = tokenizer.count(prefix), token_limit(self.chunking.max_tokens, tokenizer.margin)
+            if count >= limit:
+                raise ValueError(
+                    f"embedding.input_prefix has {count} tokens and leaves no room in chunks of {limit}, prefix included; "
+                    "raise chunking.max_tokens or shorten the prefix"
+                )
+        return self
 
 
 def load_config(path: str, settings: Sequence[str] = ()) -> RunConfig:
-    """Read a config file and apply ``--set`` settings over it.
+    """Read a config file, local or on gs://, and apply ``--set`` settings over it.
 
     Args:
         settings: ``key.path=value``, the value as YAML.
@@ -227,7 +289,7 @@ def load_config(path: str, settings: Sequence[str] = ()) -> RunConfig:
         ConfigError: the file cannot be read, is no YAML mapping, or holds problems; all of them are listed.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_config_text(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"cannot read the config {path}: {reason}") from error
@@ -265,6 +327,7 @@ def parse_config(tree: Mapping[str, Any], path: str) -> RunConfig:
             file.documents.paths or (),
             (file.documents.dataset or "").rstrip("/"),
             RecordSettings(records.text_column, records.id_column or "", records.metadata_columns),
+            file.documents.modification_time,
         ),
         chunking=ChunkSettings(**file.chunking.model_dump()),
         endpoint=embedding.endpoint(),
@@ -272,6 +335,8 @@ def parse_config(tree: Mapping[str, Any], path: str) -> RunConfig:
         limits=Quota(**file.limits.model_dump()),
         budget=Budget(**file.budget.model_dump()),
         output=OutputSettings(**file.output.model_dump()),
+        context=embedding.context,
+        billing_project=file.google_cloud.billing_project or "",
     )
 
 
@@ -342,6 +407,8 @@ def _problem(details: ErrorDetails) -> str:
         return f"{key}: missing, and there is no sensible default"
     message = details["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
+    if not key:  # of several sections together; the message names them
+        return message
     if isinstance(details["input"], dict | list) or "key" in key:
         return f"{key}: {message}"
     return f"{key}: {message}, got {details['input']!r}"

@@ -22,12 +22,15 @@ from transforms import (
     PackChunks,
     PlanBuckets,
     ReadDocuments,
+    RememberFiles,
     RereadChunks,
     StampSettings,
     Tariff,
     WriteParts,
 )
 from transforms.core.buckets import choose_bits
+from transforms.core.tables import keep_sample
+from transforms.records import Carry
 from transforms.storage.place import RunPlace
 
 
@@ -44,6 +47,8 @@ class RunFacts:
         chunking: the settings that the chunks were cut with.
         source_version: of the dataset whose chunks are embedded again; 0 when documents are read.
         source_rows: how many chunks it has.
+        source_context: the context in its stamp, "" for none.
+        sample: share of all text hashes whose chunks take part, the smallest first; 1 for all.
     """
 
     place: RunPlace
@@ -56,6 +61,8 @@ class RunFacts:
     chunking: Mapping[str, object]
     source_version: int = 0
     source_rows: int = 0
+    source_context: str = ""
+    sample: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,8 @@ class _Source:
     bits: beam.PCollection
     rejects: beam.PCollection
     documents: beam.PCollection | None
+    carry: beam.PCollection
+    files: beam.PCollection
 
 
 def build_graph(root: beam.Pipeline, config: RunConfig, facts: RunFacts) -> None:
@@ -73,9 +82,12 @@ def build_graph(root: beam.Pipeline, config: RunConfig, facts: RunFacts) -> None
     place = facts.place
     source = _from_dataset(root, config, facts) if facts.source_version else _from_documents(root, config, facts)
     bits = source.bits
-    tables = source.packed | "Group by text" >> GroupByText(bits, every_bucket=facts.previous_bits is not None)
+    packed = source.packed
+    if facts.sample < 1:
+        packed = packed | "Keep sample" >> beam.FlatMap(keep_sample, facts.sample)
+    tables = packed | "Group by text" >> GroupByText(bits, every_bucket=facts.previous_bits is not None)
 
-    counts = tables | "Plan buckets" >> PlanBuckets(place, bits, source.documents)
+    counts = tables | "Plan buckets" >> PlanBuckets(place, bits, source.carry, source.documents)
     bill = counts | "Approve bill" >> ApproveBill(place, _tariff(config, facts))
     if not facts.approve:
         return
@@ -90,7 +102,7 @@ def build_graph(root: beam.Pipeline, config: RunConfig, facts: RunFacts) -> None
         facts.lanes,
         facts.accept_new_canary,
     )
-    embedded = tables | "Embed buckets" >> EmbedBuckets(place, embed, bits, bill)
+    embedded = tables | "Embed buckets" >> EmbedBuckets(place, embed, bits, source.carry, bill)
     parts = embedded.tables | "Write parts" >> WriteParts(place, stamp, bits)
     commit = CommitSettings(
         stamp,
@@ -100,33 +112,56 @@ def build_graph(root: beam.Pipeline, config: RunConfig, facts: RunFacts) -> None
         config.budget,
         facts.started_at,
         facts.accept_new_canary,
+        _reading(config, facts),
     )
-    _ = parts | "Commit version" >> CommitVersion(place, commit, bits, bill, source.rejects, embedded.usage)
+    _ = parts | "Commit version" >> CommitVersion(
+        place, commit, bits, bill, source.rejects, embedded.usage, source.files
+    )
 
 
 def _from_documents(root: beam.Pipeline, config: RunConfig, facts: RunFacts) -> _Source:
     new_tokens = config.chunking.max_tokens - config.chunking.overlap_tokens
-    found = root | "Find documents" >> FindDocuments(facts.place, config.documents.paths)
-    bits = found | "Choose buckets" >> ChooseBuckets(
+    found = root | "Find documents" >> FindDocuments(facts.place, config.documents.paths, _reading(config, facts))
+    bits = found.documents | "Choose buckets" >> ChooseBuckets(
         new_tokens, facts.dimension, config.output.part_size_mb, facts.previous_bits
     )
-    read = found | "Read documents" >> ReadDocuments()
-    extracted = read.documents | "Extract text" >> ExtractText(config.documents.records)
-    chunked = extracted.documents | "Chunk documents" >> ChunkDocuments(config.chunking, config.endpoint.model)
-    packed = chunked | "Pack chunks" >> PackChunks(bits, config.endpoint.input_prefix)
-    rejects = (read.rejects, extracted.rejects) | "All rejects" >> beam.Flatten()
-    documents = chunked | "Count documents" >> CountDocuments(rejects)
-    return _Source(packed, bits, rejects, documents)
+    read = found.documents | "Read documents" >> ReadDocuments(
+        config.documents.modification_time, config.billing_project
+    )
+    extracted = read.documents | "Extract text" >> ExtractText(config.documents.records, config.billing_project)
+    chunked = extracted.documents | "Chunk documents" >> ChunkDocuments(
+        config.chunking, config.endpoint.model, config.lead, facts.place
+    )
+    packed = chunked.documents | "Pack chunks" >> PackChunks(bits)
+    rejects = (read.rejects, extracted.rejects, chunked.rejects) | "All rejects" >> beam.Flatten()
+    documents = chunked.documents | "Count documents" >> CountDocuments(rejects, read.unchanged)
+    files = chunked.documents | "Remember files" >> RememberFiles(read.unchanged)
+    carry = (found.carry, read.carry) | "What to take over" >> beam.Flatten()
+    return _Source(packed, bits, rejects, documents, carry, files)
+
+
+def _reading(config: RunConfig, facts: RunFacts) -> str:
+    """Name what documents are read and cut with; "" where not every chunk of every document is here."""
+    return "" if facts.source_version or facts.sample < 1 else config.reading_fingerprint()
 
 
 def _from_dataset(root: beam.Pipeline, config: RunConfig, facts: RunFacts) -> _Source:
     size = choose_bits(facts.source_rows, facts.dimension, config.output.part_size_mb, facts.previous_bits)
     bits = root | "Bits for known rows" >> beam.Create([size], reshuffle=False)
     packed = root | "Reread chunks" >> RereadChunks(
-        config.documents.dataset, facts.source_version, config.endpoint.model, config.endpoint.input_prefix, bits
+        config.documents.dataset,
+        facts.source_version,
+        config.endpoint.model,
+        config.lead,
+        int(str(facts.chunking["max_tokens"])),
+        facts.source_context,
+        bits,
+        config.billing_project,
     )
     rejects = root | "No rejects" >> beam.Create([], reshuffle=False)
-    return _Source(packed, bits, rejects, None)
+    carry = root | "Nothing to take over" >> beam.Create([Carry()], reshuffle=False)
+    files = root | "No files" >> beam.Create([], reshuffle=False)
+    return _Source(packed, bits, rejects, None, carry, files)
 
 
 def _tariff(config: RunConfig, facts: RunFacts) -> Tariff:
@@ -148,6 +183,7 @@ def _stamp_settings(config: RunConfig, facts: RunFacts) -> StampSettings:
         base_url="" if config.is_local else config.endpoint.base_url,
         base_url_host=config.host,
         input_prefix=config.endpoint.input_prefix,
+        context=config.context,
         chunker=json.dumps(facts.chunking, sort_keys=True),
         vector_type=config.output.vector_type,
     )

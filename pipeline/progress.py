@@ -1,14 +1,19 @@
 """What a person sees while a run goes on: the bill, then a plain line every few seconds."""
 
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TextIO
 
-from transforms.core.wording import duration_text
+from pipeline.panel import Panel, look_at
+from transforms.core.wording import duration_text, size_text
 from transforms.storage.run_folder import RunFolder
 
-_POLL_SECONDS = 0.2
+LOOK_SECONDS = 0.5
+_PAUSE_PER_LOOK = 4.0
+"""Looks are this many times as far apart as they take: on gs://, with many workers, one takes seconds."""
 LINE_SECONDS = 10.0
 LOCAL = "local model"
 
@@ -16,10 +21,9 @@ LOCAL = "local model"
 class Progress:
     """Shows a run's progress while it is entered; reads it from the run's folder, so it works on every engine."""
 
-    def __init__(self, folder: RunFolder, out: TextIO, line_seconds: float = LINE_SECONDS) -> None:
-        self._folder, self._out, self._every = folder, out, line_seconds
+    def __init__(self, lookout: "Lookout", out: TextIO, line_seconds: float = LINE_SECONDS) -> None:
+        self._lookout, self._out, self._every = lookout, out, line_seconds
         self._over = threading.Event()
-        self._bill: dict[str, Any] | None = None
         self._thread = threading.Thread(target=self._show, name="progress", daemon=True)
 
     def __enter__(self) -> "Progress":
@@ -33,25 +37,43 @@ class Progress:
         self._thread.join()
 
     def _show(self) -> None:
-        waited = 0.0
-        while not self._over.wait(_POLL_SECONDS):
-            waited += _POLL_SECONDS
-            self._show_bill_once()
-            if waited >= self._every:
-                waited = 0.0
-                self._say(progress_line(self._bill, self._folder.progress()))
-        self._show_bill_once()
+        clock = self._lookout.clock
+        wait, line_at = 0.0, clock() + self._every
+        while not self._over.wait(wait):
+            wait = self._lookout.look(self._say)
+            if clock() >= line_at:
+                self._say("; ".join(self._lookout.panel.lines()))
+                line_at += self._every * (1 + int((clock() - line_at) / self._every))
+        self._lookout.look(self._say)
 
-    def _show_bill_once(self) -> None:
-        if self._bill is None:
-            self._bill = self._folder.bill()
-            if self._bill is not None:
-                for line in bill_lines(self._bill):
-                    self._say(line)
-
-    def _say(self, line: str) -> None:
-        self._out.write(line + "\n")
+    def _say(self, text: str) -> None:
+        self._out.write(text + "\n")
         self._out.flush()
+
+
+@dataclass
+class Lookout:
+    """Looks into a run's folder every so often and keeps a panel up to date.
+
+    Attributes:
+        says_bill: say the bill when it is known; a plan shows it at its end.
+        clock: monotonic seconds.
+    """
+
+    folder: RunFolder
+    panel: Panel
+    says_bill: bool = True
+    clock: Callable[[], float] = time.monotonic
+
+    def look(self, say: Callable[[str], None]) -> float:
+        """Look once, say the bill when it is new, and return the seconds to the next look."""
+        began, before = self.clock(), self.panel.bill
+        look = look_at(self.folder, before)
+        if look is not None:
+            self.panel.observe(self.clock(), look)
+            if look.bill is not None and before is None and self.says_bill:
+                say("\n".join(bill_lines(look.bill)))
+        return max(LOOK_SECONDS, _PAUSE_PER_LOOK * (self.clock() - began))
 
 
 def bill_lines(bill: Mapping[str, Any]) -> list[str]:
@@ -71,7 +93,7 @@ def bill_lines(bill: Mapping[str, Any]) -> list[str]:
         )
     lines += [f"warning    {bill['price_warning']}"] if bill["price_warning"] else []
     lines += [f"DAMAGED    {problem}" for problem in bill["damaged_parts"]]
-    lines.append(f"size       {_size(bill['dataset_bytes'])} for the new version, about")
+    lines.append(f"size       {size_text(bill['dataset_bytes'])} for the new version, about")
     return lines
 
 
@@ -85,36 +107,18 @@ def money(bill: Mapping[str, Any]) -> str:
     return f"{cost:.4f} USD at {price:g} USD per million tokens ({bill['price_source']})"
 
 
-def progress_line(bill: Mapping[str, Any] | None, progress: list[dict[str, Any]]) -> str:
-    """Say in one line how far a run is."""
-    if bill is None:
-        return "reading and chunking documents"
-    done = sum(one.get("texts", 0) for one in progress)
-    tokens = sum(one.get("prompt_tokens", 0) for one in progress)
-    requests = sum(one.get("requests", 0) for one in progress)
-    retried = sum(one.get("requests_retried", 0) for one in progress)
-    line = f"embedded {done:,} of {bill['texts_to_embed']:,} texts, {tokens:,} tokens, {requests:,} requests"
-    line += f", {retried:,} retried" if retried else ""
-    throttled = sum(one.get("requests_throttled", 0) for one in progress)
-    line += f", {throttled:,} throttled (429)" if throttled else ""
-    price = bill["price_per_million_tokens"]
-    line += f", {tokens * price / 1_000_000:.4f} of {bill['cost_usd']:.4f} USD" if price else ""
-    seconds = max((one.get("seconds", 0.0) for one in progress), default=0.0)
-    if done and seconds and done < bill["texts_to_embed"]:
-        line += f", about {duration_text(seconds * (bill['texts_to_embed'] - done) / done)} left"
-    return line
-
-
 def summary_lines(summary: Mapping[str, Any], committed: bool) -> list[str]:
     """Say what a run came to, in five seconds of reading."""
     head = f"committed  version {summary['version']} of {summary['dataset']}"
     if not committed:
         head = f"unchanged  {summary['dataset']} stays at version {summary['version']}; nothing was paid"
     rows = summary["rows_added"] + summary["rows_unchanged"]
+    updated = summary["rows_updated"]
     lines = [
         head,
         f"rows       {rows:,}: {summary['rows_added']:,} added, {summary['rows_removed']:,} removed, "
-        f"{summary['rows_unchanged']:,} unchanged",
+        + (f"{updated:,} updated, " if updated else "")
+        + f"{summary['rows_unchanged'] - updated:,} unchanged",
     ]
     if summary["texts_embedded"]:
         lines.append(
@@ -152,10 +156,3 @@ def _time(bill: Mapping[str, Any]) -> str:
 
 def _cost(summary: Mapping[str, Any]) -> str:
     return "cost not known" if summary["cost_usd"] is None else f"{summary['cost_usd']:.4f} USD"
-
-
-def _size(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"

@@ -6,14 +6,22 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-import apache_beam as beam
-
 from pipeline.compatibility import check_same_vectors
 from pipeline.config import RunConfig
-from pipeline.engine import count_lanes, hush, open_engine, parse_beam_flags
+from pipeline.engine import (
+    count_lanes,
+    engine_name,
+    hush,
+    in_plain_words,
+    is_left_alone,
+    open_pipeline,
+    parse_beam_flags,
+    works_here,
+)
 from pipeline.graph import RunFacts, build_graph
 from pipeline.interruption import INTERRUPTED, Interruption
-from transforms.clients.credentials import read_key
+from pipeline.launch import launched_run
+from transforms.clients.credentials import find_key
 from transforms.clients.open_client import close_clients
 from transforms.core.buckets import parse_part_name
 from transforms.core.identity import vector_fingerprint
@@ -22,7 +30,7 @@ from transforms.core.models import expected_dimension
 from transforms.errors import STOPPING_ERRORS, ConfigError, FatalError, RunInterrupted, RunRefused
 from transforms.storage.place import RunPlace
 from transforms.storage.run_folder import RunFolder, remove_dead_runs
-from transforms.storage.store import open_store
+from transforms.storage.store import Store, open_store
 from transforms.storage.versions import current_manifest
 
 CLOSING_SECONDS = 10.0
@@ -39,6 +47,7 @@ class RunRequest:
         started_at: seconds since 1970.
         approve: False for a plan.
         debug: let the engine's own words through to stderr.
+        sample: share of all texts that take part, chosen by hash; 1 for all.
     """
 
     config: RunConfig
@@ -48,6 +57,7 @@ class RunRequest:
     approve: bool
     accept_new_canary: bool = False
     debug: bool = False
+    sample: float = 1.0
 
 
 Watch = Callable[[RunFolder], Any]
@@ -55,49 +65,76 @@ Watch = Callable[[RunFolder], Any]
 
 
 def execute(request: RunRequest, watch: Watch) -> dict[str, Any]:
-    """Run or plan, and return the summary or the bill.
+    """Run or plan, and return the summary or the bill; or, for a run that is left alone, what it is called.
 
     Raises:
-        ConfigError: the options for Beam, or the key, cannot be used.
+        ConfigError: the options for Beam, or the key where it is used on this machine, cannot be used.
         FatalError: the run had to stop; its sentence says why and what to do.
     """
     config = request.config
     options = parse_beam_flags(request.beam_flags)
     lanes = count_lanes(options)
-    if request.approve and not config.is_local:
-        read_key(config.endpoint.api_key_env)
-    store = open_store(config.dataset)
+    if request.approve and not config.is_local and works_here(options):
+        find_key(config.endpoint.api_key_env, config.endpoint.api_key_secret)
+    store = open_store(config.dataset, config.billing_project)
+    left_alone = is_left_alone(options)
+    _check_reach(request, engine_name(options), left_alone, store)
     previous = current_manifest(store)
     check_same_vectors(config, previous)
     store.check_writable()
     folder = RunFolder(store, request.run_id)
     facts = _facts(request, previous, lanes)
+    launched: dict[str, Any] = {}
     try:
         with folder.alive(), Interruption(folder) as interruption:
             remove_dead_runs(store, request.run_id)
-            with watch(folder), _said_by_the_run(folder, interruption):
+            watched = contextlib.nullcontext() if left_alone else watch(folder)
+            with watched, _said_by_the_run(folder, interruption), in_plain_words(options):
                 hush(options, request.debug)
-                pipeline = beam.Pipeline(runner=open_engine(options, request.debug), options=options)
+                pipeline = open_pipeline(options, request.debug)
                 build_graph(pipeline, config, facts)
                 result = pipeline.run()
+                if left_alone:
+                    launched = launched_run(result, options.get_all_options(), store.root, request.run_id)
+                    return launched
                 interruption.take_signals()
                 _wait(result)
             return (folder.outcome() if request.approve else folder.bill()) or {}
     finally:
         close_clients(request.run_id, CLOSING_SECONDS)
-        with contextlib.suppress(
-            OSError
-        ):  # a worker of an ending job may still write there; the next run tidies it away
-            folder.remove()
+        if not launched:  # else the job needs its folder, and a later run removes it
+            with contextlib.suppress(OSError):  # a worker of an ending job may still write; the next run tidies it away
+                folder.remove()
+
+
+def _check_reach(request: RunRequest, engine: str, left_alone: bool, store: Store) -> None:
+    """Refuse what workers on other machines could not see, or what nobody would be left to wait for.
+
+    Other engines may share a disk with their workers; Dataflow's workers never share one with anybody.
+    """
+    config = request.config
+    places = [store.root, *config.documents.paths, *filter(None, [config.documents.dataset])]
+    local = [place for place in places if not place.startswith("gs://")]
+    if engine == "DataflowRunner" and local:
+        raise ConfigError(f"workers on Dataflow see no local folder: put {', '.join(local)} on gs://")
+    if left_alone and not request.approve:
+        raise ConfigError("plan waits for the bill that it shows; leave --no_wait_until_finish out")
+    if left_alone and store.moves_folders:
+        raise ConfigError(
+            f"dataset {store.root} is a local folder, where the next run takes one that nobody waits for as dead; "
+            "put the dataset on gs://, or leave --no_wait_until_finish out"
+        )
 
 
 def _facts(request: RunRequest, previous: Manifest | None, lanes: int) -> RunFacts:
     config = request.config
     source = _source(config)
     fingerprint = vector_fingerprint(
-        config.endpoint.model, config.endpoint.dimensions, config.endpoint.input_prefix, config.host
+        config.endpoint.model, config.endpoint.dimensions, config.endpoint.input_prefix, config.host, config.context
     )
-    place = RunPlace(config.dataset, request.run_id, previous.version if previous else 0, fingerprint)
+    place = RunPlace(
+        config.dataset, request.run_id, previous.version if previous else 0, fingerprint, config.billing_project
+    )
     dimension = (
         previous.dimensions if previous else config.endpoint.dimensions or expected_dimension(config.endpoint.model)
     )
@@ -115,6 +152,8 @@ def _facts(request: RunRequest, previous: Manifest | None, lanes: int) -> RunFac
         chunking=source.chunking if source else config.chunking_section(),
         source_version=source.version if source else 0,
         source_rows=source.rows if source else 0,
+        source_context=source.stamp.context if source else "",
+        sample=request.sample,
     )
 
 
@@ -127,7 +166,7 @@ def _source(config: RunConfig) -> Manifest | None:
         raise ConfigError(
             f"documents.dataset and dataset are both {dataset}; the new vectors need a dataset of their own"
         )
-    source = current_manifest(open_store(dataset))
+    source = current_manifest(open_store(dataset, config.billing_project))
     if source is None:
         raise RunRefused(f"documents.dataset {dataset} holds no committed version to read chunks from")
     return source

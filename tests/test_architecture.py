@@ -8,11 +8,24 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(path for package in ("pipeline", "transforms") for path in (ROOT / package).rglob("*.py"))
-STEPS = {"reread", "read", "extract", "chunk", "group", "plan", "embed", "write", "commit"}
+STEPS = {"reread", "read", "extract", "chunk", "remember", "group", "plan", "embed", "write", "commit"}
 HTTP = {"requests", "urllib3", "http", "httpx", "aiohttp"}
 IMPURE = {"apache_beam", "os", "time", "random", "logging", "secrets", "socket", "subprocess", *HTTP}
 STEP_MODULES = {f"transforms.{step}" for step in STEPS}
-BETWEEN = {f"transforms.{name}" for name in ("extractor_process", "in_flight", "notes", "resolve", "stamp", "unpack")}
+BETWEEN = {
+    f"transforms.{name}"
+    for name in (
+        "carry",
+        "extractor_process",
+        "in_flight",
+        "notes",
+        "resolve",
+        "side_threads",
+        "spare_memory",
+        "stamp",
+        "unpack",
+    )
+}
 
 
 def module_name(path: Path) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from transforms.plan import Tariff as Tariff
     from transforms.read import FindDocuments as FindDocuments
     from transforms.read import ReadDocuments as ReadDocuments
+    from transforms.remember import RememberFiles as RememberFiles
     from transforms.reread import RereadChunks as RereadChunks
     from transforms.stamp import StampSettings as StampSettings
     from transforms.write import WriteParts as WriteParts
@@ -36,6 +37,7 @@ _ROOMS = {
     "ExtractText": "extract",
     "ChunkDocuments": "chunk",
     "RereadChunks": "reread",
+    "RememberFiles": "remember",
     "ChooseBuckets": "group",
     "PackChunks": "group",
     "GroupByText": "group",

@@ -16,13 +16,21 @@ from transforms.core.buckets import part_name
 from transforms.core.facts import facts_from_json
 from transforms.core.manifest import FORMAT, Manifest, PartEntry, check_complete
 from transforms.core.portrait import merge_portraits
+from transforms.core.register import add_entries
 from transforms.core.report import ReportFacts, render_report
+from transforms.core.specimen import examine
 from transforms.core.tables import CHANGES, list_of_hashes, rejects_table
 from transforms.errors import RunRefused
+from transforms.notes import read_timeline
 from transforms.records import Bill, PartSummary, Reject, Usage
 from transforms.stamp import StampSettings
 from transforms.storage.place import OpenPlace, RunPlace, open_place, telling_why
+from transforms.storage.registers import REGISTER, register_bytes, unpack_entries
+from transforms.storage.sampling import sample_rows
 from transforms.storage.versions import PreviousVersion, commit_version, remove_old_versions
+
+_SAMPLE_ROWS, _SAMPLE_BYTES = 4_000, 25_000_000
+"""Looked at for the report's map: a tenth of a second to read and as much to examine, whatever the dataset's size."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +42,7 @@ class CommitSettings:
         config_fingerprint: of the whole configuration.
         started_at: seconds since 1970, when the run started; from the launcher.
         accept_new_canary: what the endpoint gave for the canary sentence in this run is what later runs are held to.
+        reading: names the settings that documents were read and cut with; "" when the chunks of a dataset were reread.
     """
 
     stamp: StampSettings
@@ -43,6 +52,7 @@ class CommitSettings:
     budget: Budget
     started_at: float
     accept_new_canary: bool
+    reading: str
 
 
 @dataclasses.dataclass
@@ -63,6 +73,7 @@ class CommitVersion(beam.PTransform):
     bill: beam.PCollection[Bill]
     rejects: beam.PCollection[Reject]
     usage: beam.PCollection[Usage]
+    files: beam.PCollection[bytes]
 
     def expand(self, parts: beam.PCollection[PartSummary]) -> beam.PCollection[dict[str, object]]:
         """Apply to part summaries."""
@@ -79,6 +90,7 @@ class CommitVersion(beam.PTransform):
                 beam.pvalue.AsIter(parts),
                 beam.pvalue.AsIter(self.rejects),
                 beam.pvalue.AsIter(self.usage),
+                beam.pvalue.AsIter(self.files),
             )
         )
 
@@ -92,13 +104,15 @@ def _commit(
     parts: Iterable[PartSummary],
     rejects: Iterable[Reject],
     usage: Iterable[Usage],
+    files: Iterable[bytes],
 ) -> dict[str, object]:
     opened = open_place(place)
     done = opened.folder.outcome()
     if done is not None:
         return done
     with telling_why(opened.folder):
-        commit = _Commit(opened, settings, bits, bill, sorted(parts, key=lambda p: p.bucket), list(rejects))
+        ordered = sorted(parts, key=lambda p: p.bucket)
+        commit = _Commit(opened, settings, bits, bill, ordered, list(rejects), files)
         return commit.run(sum(usage, Usage()))
 
 
@@ -113,7 +127,9 @@ class _Commit:
         bill: Bill,
         parts: Sequence[PartSummary],
         rejects: Sequence[Reject],
+        files: Iterable[bytes],
     ) -> None:
+        self._files = files
         self._place, self._settings, self._bits, self._bill = place, settings, bits, bill
         self._parts = _one_of_each_bucket(parts)
         self._written = [part for part in self._parts if part.path]
@@ -150,6 +166,8 @@ class _Commit:
             "rejects.parquet": _parquet(rejects_table(self._rejects)),
             "changes.parquet": _parquet(self._changes()),
         }
+        if self._settings.reading:
+            files[REGISTER] = self._register()
         names = {part.bucket: part_name(part.bucket, self._bits) for part in self._written}
         files["report.html"] = self._report(names, summary).encode()
         return commit_version(
@@ -161,12 +179,20 @@ class _Commit:
             self._place.previous.manifest if self._place.previous else None,
         )
 
+    def _register(self) -> bytes:
+        entries = (entry for packed in self._files for entry in unpack_entries(packed))
+        rejected = (reject.doc_id for reject in self._rejects)
+        return register_bytes(add_entries(entries, rejected), self._settings.reading)
+
     def _changes(self) -> pa.Table:
         tables = [self._place.store.open_parquet(part.changes_path).read() for part in self._parts if part.changes_path]
         return pa.concat_tables([CHANGES.empty_table(), *tables]).sort_by("id")
 
     def _report(self, names: Mapping[int, str], summary: Mapping[str, object]) -> str:
         stamp = self._settings.stamp
+        over_time, left_out = read_timeline(self._place.folder)
+        written = [(part.path, part.rows) for part in self._written]
+        sample = sample_rows(self._place.store, written, _SAMPLE_ROWS, _SAMPLE_BYTES)
         return render_report(
             ReportFacts(
                 summary=summary,
@@ -177,6 +203,9 @@ class _Commit:
                 parts=[PartEntry(names[part.bucket], part.rows, part.bytes, part.sha256) for part in self._written],
                 portrait=merge_portraits(part.portrait for part in self._parts),
                 rejects=self._rejects,
+                specimen=examine(sample.doc_ids, sample.chunks, sample.vectors),
+                over_time=over_time,
+                processes_left_out=left_out,
             )
         )
 
@@ -224,6 +253,7 @@ class _Commit:
             "documents_new": bill.documents_new,
             "documents_changed": bill.documents_changed,
             "documents_vanished": bill.documents_vanished,
+            "documents_unchanged": bill.documents_unchanged,
             "chunks": bill.chunks,
             "chunks_rejected": len(self._text_rejects),
             "texts": bill.texts,

@@ -2,10 +2,9 @@
 
 import dataclasses
 import pickle
-import secrets
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -13,6 +12,7 @@ from apache_beam.io.components.adaptive_throttler import ThrottlingSignaler
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
+from transforms.carry import RowCarrier
 from transforms.clients.base import EmbeddingClient
 from transforms.clients.http import EndpointSettings
 from transforms.clients.open_client import close_clients, open_client
@@ -22,9 +22,11 @@ from transforms.core.pacing import Quota
 from transforms.core.requests import RequestLimits
 from transforms.errors import RunRefused
 from transforms.in_flight import BucketsInFlight
-from transforms.notes import ProgressNotes
-from transforms.records import Bill, ChunkTable, EmbeddedTable, Usage
+from transforms.notes import open_notes
+from transforms.records import Bill, Carry, ChunkTable, EmbeddedTable, Usage
+from transforms.spare_memory import SpareMemory
 from transforms.stamp import StampSettings
+from transforms.storage.claims import Claims
 from transforms.storage.journal import JournalWriter
 from transforms.storage.place import OpenPlace, RunPlace, open_place, telling_why
 
@@ -71,6 +73,7 @@ class EmbedBuckets(beam.PTransform):
 
     Args:
         bits: one number, how many bits name a bucket.
+        carry: what each worker says of the rows of the previous version that are taken over.
         bill: the approved bill; as a side input it keeps every request behind the approval.
 
     Raises:
@@ -80,6 +83,7 @@ class EmbedBuckets(beam.PTransform):
     place: RunPlace
     settings: EmbedSettings
     bits: beam.PCollection[int]
+    carry: beam.PCollection[Carry]
     bill: beam.PCollection[Bill]
 
     def expand(self, tables: beam.PCollection[ChunkTable]) -> EmbedResult:
@@ -87,6 +91,7 @@ class EmbedBuckets(beam.PTransform):
         embed = beam.ParDo(
             _EmbedBucketFn(self.place, self.settings),
             beam.pvalue.AsSingleton(self.bits),
+            beam.pvalue.AsIter(self.carry),
             beam.pvalue.AsSingleton(self.bill),
         ).with_output_types(EmbeddedTable)
         outputs = tables | "Embed bucket" >> embed.with_outputs(_USAGE, main="tables")
@@ -102,41 +107,52 @@ class _EmbedBucketFn(beam.DoFn):
         self._lock = threading.Lock()
         self._journal: JournalWriter | None = None
         self._client: EmbeddingClient | None = None
+        self._claims: Claims | None = None
         self._dimension = 0
         self._throttling, self._signalled = ThrottlingSignaler("embed"), 0
-        self._notes = ProgressNotes(self._open.folder, secrets.token_hex(4))
+        self._notes = open_notes(self._open.folder)
+        self._spare = SpareMemory()
 
     def start_bundle(self) -> None:
+        self._spare.give_back()  # of reading and planning
         self._buckets: BucketsInFlight | None = None
+        self._release_claims()  # of a bundle that failed in another step
         self._open.journal.refresh()  # a repeated bundle finds what its earlier attempt has paid, wherever that ran
 
-    def process(self, table: ChunkTable, bits: int, bill: Bill) -> Iterator[EmbeddedTable]:
+    def process(self, table: ChunkTable, bits: int, carries: Iterable[Carry], bill: Bill) -> Iterator[EmbeddedTable]:
         if self._buckets is None:
+            self._claims = Claims(self._open.folder)
             self._buckets = BucketsInFlight(
                 self._open,
                 bits,
                 self._get_client,
                 self._prove,
                 self._get_journal,
-                self._settings.endpoint.input_prefix,
                 lambda texts: self._note(texts, bill),
                 self._may_keep_parts(),
                 self._signal_throttled,
+                RowCarrier(self._open, carries),
+                self._claims,
             )
         with self._landing():
-            yield from self._buckets.add(table)
+            for embedded in self._buckets.add(table):
+                self._spare.pass_on(len(embedded.vectors))
+                yield embedded
 
     def finish_bundle(self) -> Iterator[WindowedValue | beam.pvalue.TaggedOutput]:
         with self._landing():
             for table in self._buckets.drain() if self._buckets else ():
                 yield _in_global_window(table)
         self._close_journal()  # durable before the runner hears of the bundle's end, and free to be removed after a commit
+        self._release_claims()
         if self._client is not None:
             self._signal_throttled()
+            self._notes.finish(self._client)
             yield beam.pvalue.TaggedOutput(_USAGE, _in_global_window(_take_usage(self._client)))
 
     def teardown(self) -> None:
         self._close_journal()
+        self._release_claims()
 
     def _note(self, texts: int, bill: Bill) -> None:
         """Count answered texts, and stop the run when it has been charged more than the budget allows."""
@@ -172,6 +188,13 @@ class _EmbedBucketFn(beam.DoFn):
                 self._journal.close()
             self._journal = None
 
+    def _release_claims(self) -> None:
+        """Let other attempts at the bundle go on with what this one has left; after its journal is closed."""
+        claims, self._claims = self._claims, None
+        if claims is not None:
+            with suppress(OSError):  # the store refuses; the sign of life ends with this process, or grows old
+                claims.close()
+
     def _get_journal(self) -> JournalWriter:
         with self._lock:
             if self._journal is None:
@@ -205,10 +228,17 @@ class _EmbedBucketFn(beam.DoFn):
                 yield
             finished = True
         finally:
-            if not finished and self._client is not None:
-                self._client.stop("the bundle has failed")
-                close_clients(self._place.run_id, LANDING_SECONDS)
-                self._client = None
+            if not finished:
+                self._land()
+
+    def _land(self) -> None:
+        if self._client is not None:
+            self._client.stop("the bundle has failed")
+            close_clients(self._place.run_id, LANDING_SECONDS)
+            self._client = None
+        with suppress(OSError):  # the bundle has failed already, perhaps of this
+            self._close_journal()
+        self._release_claims()
 
 
 class EmbeddedTableCoder(beam.coders.Coder):

@@ -30,20 +30,25 @@ class ExtractText(beam.PTransform):
     can hang or crash are read in one process of their own for each worker, under a time limit.
 
     The same bytes give the same text, however often a bundle is repeated. An error of any other kind fails the run.
+
+    Args:
+        settings: which columns of records are read.
+        billing_project: pays for reading from buckets of which the requester pays.
     """
 
     settings: RecordSettings = dataclasses.field(default_factory=RecordSettings)
+    billing_project: str = ""
 
     def expand(self, documents: beam.PCollection[RawDocument]) -> ExtractResult:
         """Apply to raw documents."""
-        extract = beam.ParDo(_ExtractTextFn(self.settings)).with_output_types(Document)
+        extract = beam.ParDo(_ExtractTextFn(self.settings, self.billing_project)).with_output_types(Document)
         outputs = documents | "Extract text" >> extract.with_outputs(_REJECTS, main="documents")
         return ExtractResult(outputs.documents, outputs[_REJECTS])
 
 
 class _ExtractTextFn(beam.DoFn):
-    def __init__(self, settings: RecordSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: RecordSettings, billing_project: str) -> None:
+        self._settings, self._billing_project = settings, billing_project
         self._extracted = Metrics.counter("extract", "documents_extracted")
         self._rejected = Metrics.counter("extract", "documents_rejected")
 
@@ -51,7 +56,7 @@ class _ExtractTextFn(beam.DoFn):
         self._process = ExtractorProcess()
 
     def process(self, raw: RawDocument) -> Iterator[Document | beam.pvalue.TaggedOutput]:
-        for outcome in unpack_documents(raw, self._settings, self._process.extract):
+        for outcome in unpack_documents(raw, self._settings, self._process.extract, self._billing_project):
             if isinstance(outcome, Reject):
                 self._rejected.inc()
                 yield beam.pvalue.TaggedOutput(_REJECTS, outcome)

@@ -5,6 +5,7 @@ of the text and its metadata, or of the reason why there is none. It ends itself
 by a limit on memory when one grows too large, and when this process is gone.
 """
 
+import dataclasses
 import json
 import resource
 import signal
@@ -61,7 +62,9 @@ class ExtractorProcess:
             raise UnreadableDocument(str(answer["refused"]))
         metadata = answer["metadata"]
         assert isinstance(metadata, dict)
-        return Extracted(str(answer["text"]), str(answer["media_type"]), metadata)
+        headings = answer["headings"]
+        assert isinstance(headings, list)
+        return Extracted(str(answer["text"]), str(answer["media_type"]), metadata, tuple(map(tuple, headings)))
 
     def close(self) -> None:
         """End the other process; a next document starts a new one."""
@@ -132,7 +135,7 @@ def _answer(content: bytes, source_uri: str) -> dict[str, object]:
         extracted = extract_text(content, source_uri)
     except UnreadableDocument as error:
         return {"refused": str(error)}
-    return {"text": extracted.text, "media_type": extracted.media_type, "metadata": extracted.metadata}
+    return dataclasses.asdict(extracted)
 
 
 def _write_frame(stream: IO[bytes], name: bytes, content: bytes) -> None:

@@ -10,21 +10,13 @@ from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
+from transforms.core.batches import estimated_rows, text_in_batch
 from transforms.core.buckets import choose_bits
-from transforms.core.identity import chunk_ids, text_hash
+from transforms.core.identity import text_hash
 from transforms.core.tables import CHUNKS, split_by_bucket
-from transforms.records import ChunkedDocument, ChunkTable, FoundDocument
+from transforms.records import ChunkedDocument, ChunkTable, FoundBatch
 
 PackedChunks = tuple[int, bytes]
-
-_PACK_BYTES = 8_000_000
-"""Text held before it is packed: large batches compress well, small ones bound memory."""
-_PACK_BYTES_PER_BUCKET = 16_000
-"""With many buckets a batch grows, so that each bucket's share of it stays worth its header of 2 kB ..."""
-_PACK_BYTES_AT_MOST = 64_000_000
-"""... up to this."""
-_BYTES_PER_TOKEN = 4
-"""Of English prose in cl100k, within 0.1 % over 24 MB; estimates rows only, so other languages get larger parts."""
 
 
 @dataclasses.dataclass
@@ -42,22 +34,22 @@ class ChooseBuckets(beam.PTransform):
     part_size_mb: int
     previous_bits: int | None
 
-    def expand(self, found: beam.PCollection[FoundDocument]) -> beam.PCollection[int]:
-        """Apply to found documents."""
+    def expand(self, found: beam.PCollection[FoundBatch]) -> beam.PCollection[int]:
+        """Apply to batches of found documents."""
         return (
             found
-            | "Size of document" >> beam.Map(_listed_size)
+            | "Size of documents" >> beam.Map(_listed_size)
             | "Size of corpus" >> beam.CombineGlobally(sum)
             | "Choose bits" >> beam.Map(self._bits)
         )
 
     def _bits(self, size_bytes: int) -> int:
-        rows = -(-size_bytes // (self.tokens_per_chunk * _BYTES_PER_TOKEN))
+        rows = estimated_rows(size_bytes, self.tokens_per_chunk)
         return choose_bits(rows, self.dimension, self.part_size_mb, self.previous_bits)
 
 
-def _listed_size(found: FoundDocument) -> int:
-    return found.size_bytes
+def _listed_size(batch: FoundBatch) -> int:
+    return sum(found.size_bytes for found in batch)
 
 
 @dataclasses.dataclass
@@ -66,17 +58,13 @@ class PackChunks(beam.PTransform):
 
     Args:
         bits: one number, from ChooseBuckets.
-        input_prefix: sent before every chunk, so part of its text hash.
     """
 
     bits: beam.PCollection[int]
-    input_prefix: str
 
     def expand(self, documents: beam.PCollection[ChunkedDocument]) -> beam.PCollection[PackedChunks]:
         """Apply to chunked documents."""
-        return documents | "Pack chunks" >> beam.ParDo(
-            _PackChunksFn(self.input_prefix), beam.pvalue.AsSingleton(self.bits)
-        )
+        return documents | "Pack chunks" >> beam.ParDo(_PackChunksFn(), beam.pvalue.AsSingleton(self.bits))
 
 
 @dataclasses.dataclass
@@ -132,8 +120,7 @@ beam.coders.registry.register_coder(ChunkTable, ChunkTableCoder)
 
 
 class _PackChunksFn(beam.DoFn):
-    def __init__(self, input_prefix: str) -> None:
-        self._prefix = input_prefix
+    def __init__(self) -> None:
         self._packed = Metrics.counter("group", "chunks_packed")
 
     def start_bundle(self) -> None:
@@ -147,7 +134,7 @@ class _PackChunksFn(beam.DoFn):
     def process(self, document: ChunkedDocument, bits: int) -> Iterator[PackedChunks]:
         self._bits = bits
         self._add(document)
-        if self._size >= min(_PACK_BYTES_AT_MOST, max(_PACK_BYTES, _PACK_BYTES_PER_BUCKET << bits)):
+        if self._size >= text_in_batch(bits):
             yield from self._pack()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
@@ -157,8 +144,9 @@ class _PackChunksFn(beam.DoFn):
     def _add(self, document: ChunkedDocument) -> None:
         columns, spans, count = self._columns, document.spans, len(document.spans)
         chunks = [document.text[span.start : span.end] for span in spans]
-        columns["text_hash"] += [text_hash(self._prefix + chunk) for chunk in chunks]
-        columns["id"] += chunk_ids(document.doc_id, chunks)
+        columns["text_hash"] += [text_hash(lead + chunk) for lead, chunk in zip(document.leads, chunks, strict=True)]
+        columns["lead"] += document.leads
+        columns["id"] += document.ids
         columns["chunk"] += chunks
         columns["token_count"] += [span.token_count for span in spans]
         columns["start_char"] += [span.start for span in spans]
@@ -166,7 +154,7 @@ class _PackChunksFn(beam.DoFn):
         columns["chunk_index"] += range(count)
         for name, value in (("doc_id", document.doc_id), ("source_uri", document.source_uri)):
             columns[name] += [value] * count
-        columns["metadata"] += [document.metadata] * count
+        columns["metadata"] += document.metadata
         self._size += len(document.text)
 
     def _pack(self) -> list[PackedChunks]:

@@ -6,20 +6,23 @@ from typing import Any, Literal
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
+from transforms.carry import RowCarrier
 from transforms.clients.catalog import CatalogEntry, explain_absence, look_up_price
 from transforms.core.bill import Budget, add_bills, objection, price_bill
 from transforms.core.document_changes import count_changes, tally_bucket
 from transforms.core.requests import RequestLimits
 from transforms.core.tables import KEY_COLUMNS, first_rows_of_texts, hashes_of, merge_chunks
 from transforms.errors import RunRefused
-from transforms.records import Bill, ChunkedDocument, ChunkTable, Reject
+from transforms.records import Bill, Carry, ChunkedDocument, ChunkTable, FileEntry, Reject
 from transforms.resolve import resolve_texts
 from transforms.storage.place import OpenPlace, RunPlace, open_place, telling_why
 
 _TALLIES = "tallies"
+NO_DOCUMENTS = pa.table({"id": pa.array([], pa.string()), "doc_id": pa.array([], pa.string())})
 
 LookUp = Callable[[str, str], CatalogEntry | None]
 """Base URL and model to the catalog's entry; None when there is no catalog."""
@@ -34,16 +37,19 @@ class PlanBuckets(beam.PTransform):
 
     Args:
         bits: one number, how many bits name a bucket.
+        carry: what each worker says of the rows of the previous version that are taken over.
         documents: bills that count documents, from CountDocuments; None counts those that the tables name.
     """
 
     place: RunPlace
     bits: beam.PCollection[int]
+    carry: beam.PCollection[Carry]
     documents: beam.PCollection[Bill] | None
 
     def expand(self, tables: beam.PCollection[ChunkTable]) -> beam.PCollection[Bill]:
         """Apply to grouped tables."""
-        plan_bucket = beam.ParDo(_PlanBucketFn(self.place), beam.pvalue.AsSingleton(self.bits))
+        sides = (beam.pvalue.AsSingleton(self.bits), beam.pvalue.AsIter(self.carry))
+        plan_bucket = beam.ParDo(_PlanBucketFn(self.place), *sides)
         planned = tables | "Plan bucket" >> plan_bucket.with_output_types(Bill).with_outputs(_TALLIES, main="bills")
         changes = (
             planned[_TALLIES]
@@ -57,28 +63,39 @@ class PlanBuckets(beam.PTransform):
 
 @dataclasses.dataclass
 class CountDocuments(beam.PTransform):
-    """Count documents that were chunked, found empty and rejected: any → a few bills that hold nothing else.
+    """Count documents that were chunked, found empty, rejected and unchanged: any → a few bills that hold nothing else.
 
     Each bundle counts for itself, so that no document is encoded on the way to its count.
 
     Args:
         rejects: one for each document that could not be read or extracted.
+        unchanged: of each file that was not cut again.
     """
 
     rejects: beam.PCollection[Reject]
+    unchanged: beam.PCollection[FileEntry]
 
     def expand(self, chunked: beam.PCollection[ChunkedDocument]) -> beam.PCollection[Bill]:
         """Apply to every document that was chunked; those without any span are counted as empty."""
         count = beam.ParDo(_CountDocumentsFn()).with_output_types(Bill)
-        counts = (chunked | "Count chunked" >> count, self.rejects | "Count rejected" >> count)
+        counts = (
+            chunked | "Count chunked" >> count,
+            self.rejects | "Count rejected" >> count,
+            self.unchanged | "Count unchanged" >> count,
+        )
         return counts | "All document counts" >> beam.Flatten()
 
 
 class _CountDocumentsFn(beam.DoFn):
     def start_bundle(self) -> None:
-        self._documents = self._empty = self._rejected = 0
+        self._documents = self._empty = self._rejected = self._unchanged = 0
 
-    def process(self, document: ChunkedDocument | Reject) -> None:
+    def process(self, document: ChunkedDocument | Reject | FileEntry) -> None:
+        if isinstance(document, FileEntry):
+            self._documents += document.documents
+            self._unchanged += document.documents
+            self._empty += document.documents_empty
+            return
         self._documents += 1
         if isinstance(document, Reject):
             self._rejected += 1
@@ -86,7 +103,12 @@ class _CountDocumentsFn(beam.DoFn):
             self._empty += 1
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        bill = Bill(documents=self._documents, documents_empty=self._empty, documents_rejected=self._rejected)
+        bill = Bill(
+            documents=self._documents,
+            documents_empty=self._empty,
+            documents_rejected=self._rejected,
+            documents_unchanged=self._unchanged,
+        )
         yield WindowedValue(bill, GlobalWindow().max_timestamp(), (GlobalWindow(),))
 
 
@@ -107,14 +129,28 @@ class _PlanBucketFn(beam.DoFn):
     def setup(self) -> None:
         self._open: OpenPlace = open_place(self._place)
 
+    def start_bundle(self) -> None:
+        self._carrier: RowCarrier | None = None
+
     def process(
-        self, table: ChunkTable, bits: int
+        self, table: ChunkTable, bits: int, carries: Iterable[Carry]
     ) -> Iterator[Bill | beam.pvalue.TaggedOutput[Literal["tallies"], tuple[int, bytes]]]:
         with telling_why(self._open.folder):
-            yield from self._plan(table, bits)
+            self._carrier = self._carrier or RowCarrier(self._open, carries)
+            if self._carrier.is_active:
+                carried = self._carrier.rows_of(bits, table.bucket, KEY_COLUMNS)
+                yield from self._plan(table, bits, carried.chunks, carried.left)
+            else:
+                yield from self._plan(table, bits, None, self._rows_before(bits, table.bucket))
 
-    def _plan(self, table: ChunkTable, bits: int) -> Iterator[Any]:
-        rows = merge_chunks(table.batches, KEY_COLUMNS)
+    def _rows_before(self, bits: int, bucket: int) -> pa.Table:
+        previous = self._open.previous
+        return NO_DOCUMENTS if previous is None else previous.read_rows(bits, bucket, ("id", "doc_id"))
+
+    def _plan(self, table: ChunkTable, bits: int, carried: pa.Table | None, before: pa.Table) -> Iterator[Any]:
+        """Bill a bucket, and tally the documents of its rows that are not taken over against those that are left."""
+        new = merge_chunks(table.batches, KEY_COLUMNS)
+        rows = new if carried is None else merge_chunks((), KEY_COLUMNS, pa.concat_tables([new, carried]))
         hashes = hashes_of(rows)
         first = first_rows_of_texts(hashes)
         resolution = resolve_texts(self._open, bits, table.bucket, hashes[first])
@@ -127,12 +163,8 @@ class _PlanBucketFn(beam.DoFn):
             texts_to_embed=int(resolution.to_embed.sum()),
             tokens=int(tokens[resolution.to_embed].sum(dtype=np.int64)),
         )
-        now = [rows.column(name).to_pylist() for name in ("id", "doc_id")]
-        before: list[list[str]] = [[], []]
-        if self._open.previous is not None:
-            earlier = self._open.previous.read_rows(bits, table.bucket)
-            before = [earlier.column(name).to_pylist() for name in ("id", "doc_id")]
-        for tally in tally_bucket(*now, *before):
+        names = [one.column(name).to_pylist() for one in (new, before) for name in ("id", "doc_id")]
+        for tally in tally_bucket(*names):
             yield beam.pvalue.TaggedOutput(_TALLIES, tally)
 
 

@@ -4,7 +4,40 @@ Text travels as ``str``, tables as Arrow IPC bytes and vectors as little-endian 
 about its own size wherever a runner has to encode it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import zip_longest
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """What a version remembers of one file that a pattern matched, or one worker's share of it.
+
+    Attributes:
+        digest: ``core.register.digest_of`` what it held; b"" when it has to be read again in any case.
+        documents: how many it holds: one, or one for each record.
+        documents_empty: those of them without any chunk.
+        chunks: of all its documents, refused ones among them.
+    """
+
+    doc_id: str
+    digest: bytes
+    documents: int
+    documents_empty: int
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """Which rows of the previous version a run takes over without cutting their documents again.
+
+    Attributes:
+        active: False when every document is cut anew, as in a first run or with another chunker.
+        dropped: when active, the rows of these files are left behind; ``core.register.file_key`` of each, one after the
+            other. All others stay.
+    """
+
+    active: bool = False
+    dropped: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +49,18 @@ class FoundDocument:
         source_uri: where the bytes are: a local path as the pattern spells it, or ``gs://bucket/name``.
         size_bytes: the size in the listing, 0 or more.
         modified: modification time as an ISO-8601 UTC string, or "" where the store does not tell.
+        entry: what the previous version remembers of it, None when it is new or nothing is remembered.
     """
 
     doc_id: str
     source_uri: str
     size_bytes: int
     modified: str = ""
+    entry: FileEntry | None = None
+
+
+FoundBatch = tuple[FoundDocument, ...]
+"""Documents that go to a worker together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +69,22 @@ class RawDocument:
 
     Attributes:
         content: None for a file of records, which may be large and is read piece by piece where it is extracted.
+        modified: as of FoundDocument where metadata is to tell it, else "".
+        digest: tells whether a later run finds the same file.
+        state: where content is None: tells whether the file is still as it was when the digest was taken
+            (``storage.documents.state_of``).
     """
 
     doc_id: str
     source_uri: str
     content: bytes | None
+    modified: str = ""
+    digest: bytes = b""
+    state: str = ""
+
+
+HeadingPlaces = tuple[tuple[int, int, int], ...]
+"""Headings in the order of their text: start and end (code points, end exclusive), level (1 is the highest)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +95,9 @@ class Document:
         text: offsets of chunks count this string's code points.
         media_type: what the bytes were taken for, as in ``text/markdown``; the chunker chooses by it.
         metadata: a JSON object with sorted keys, ``{}`` when nothing is known.
+        file_id: doc_id of the file that it comes from, its own unless that is a file of records.
+        digest: tells whether a later run finds the same file.
+        headings: of a format whose text does not show them; none where they are found in the text, as in Markdown.
     """
 
     doc_id: str
@@ -52,11 +105,14 @@ class Document:
     text: str
     media_type: str
     metadata: str = "{}"
+    file_id: str = ""
+    digest: bytes = b""
+    headings: HeadingPlaces = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A chunk's place in its document: code points, end exclusive, with the tokens of ``text[start:end]``."""
+    """A chunk's place in its document: code points, end exclusive, with the tokens of ``text[start:end]`` as it is sent."""
 
     start: int
     end: int
@@ -65,13 +121,24 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class ChunkedDocument:
-    """A document with the spans of its chunks, in order; no spans when the document holds nothing but white space."""
+    """A document with the spans of its chunks, in order; no spans when the document holds nothing but white space.
+
+    Attributes:
+        ids: of each chunk (``core.identity.chunk_ids``).
+        metadata: a JSON object for each span, with sorted keys: the document's, and what is known of the chunk's place.
+        leads: what is sent before each chunk, "" for nothing; hashed and counted with it, and no part of it.
+        file_id: doc_id of the file that it comes from; ``digest`` tells whether a later run finds the same file.
+    """
 
     doc_id: str
     source_uri: str
     text: str
-    metadata: str
     spans: tuple[Span, ...]
+    ids: tuple[str, ...]
+    metadata: tuple[str, ...]
+    leads: tuple[str, ...]
+    file_id: str = ""
+    digest: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +179,7 @@ class Bill:
 
     Attributes:
         documents: documents matched, rejected ones among them.
+        documents_unchanged: those whose rows are taken over from the previous version without cutting them again.
         chunks: rows, before any text is rejected; ``chunks - texts`` of them are duplicates.
         texts: distinct strings as sent; ``texts == texts_reused + texts_to_embed``.
         texts_reused: found in the previous version or in the journal.
@@ -129,6 +197,7 @@ class Bill:
     documents_new: int = 0
     documents_changed: int = 0
     documents_vanished: int = 0
+    documents_unchanged: int = 0
     chunks: int = 0
     texts: int = 0
     texts_reused: int = 0
@@ -160,6 +229,8 @@ class Usage:
         tokens_wasted: local count of tokens in attempts that may have been charged and brought nothing.
         seconds_paced: time that the next request in line waited for our own pace; not summed over threads.
         limited_by: what held the requests back most; of two, the word of the one with more requests.
+        latencies: attempts that are over, by how long they took (``core.latency``); shorter where the last classes are 0.
+            A measurement, so that two usages with other latencies are equal.
     """
 
     requests: int = 0
@@ -169,6 +240,12 @@ class Usage:
     tokens_wasted: int = 0
     seconds_paced: float = 0.0
     limited_by: str = "nothing"
+    latencies: tuple[int, ...] = field(default=(), compare=False)
+
+    @property
+    def requests_in_flight(self) -> int:
+        """Attempts that have left and are not over."""
+        return self.requests - sum(self.latencies)
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
@@ -179,6 +256,7 @@ class Usage:
             self.tokens_wasted + other.tokens_wasted,
             self.seconds_paced + other.seconds_paced,
             self.limited_by if self.requests >= other.requests else other.limited_by,
+            tuple(a + b for a, b in zip_longest(self.latencies, other.latencies, fillvalue=0)),
         )
 
     def __sub__(self, other: "Usage") -> "Usage":
@@ -190,6 +268,7 @@ class Usage:
             self.tokens_wasted - other.tokens_wasted,
             self.seconds_paced - other.seconds_paced,
             self.limited_by,
+            tuple(a - b for a, b in zip_longest(self.latencies, other.latencies, fillvalue=0)),
         )
 
 

@@ -24,6 +24,7 @@ class StampSettings:
     input_prefix: str
     chunker: str
     vector_type: str
+    context: str = "none"
 
     def max_tokens(self) -> int:
         """Return the most tokens that the chunker lets a chunk have."""
@@ -48,5 +49,6 @@ class StampSettings:
             base_url_host=self.base_url_host,
             normalized=normalized,
             input_prefix=self.input_prefix,
+            context="" if self.context == "none" else self.context,
             chunker=self.chunker,
         )

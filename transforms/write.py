@@ -21,13 +21,8 @@ from transforms.core.tables import (
 from transforms.errors import FatalError
 from transforms.records import EmbeddedTable, PartSummary, Portrait
 from transforms.stamp import StampSettings
+from transforms.storage.part_files import open_part_writer, rows_per_row_group
 from transforms.storage.place import RunPlace, open_place, telling_why
-
-ROWS_PER_ROW_GROUP = 8192
-"""Of 1,536 dimensions that is 50 MB: enough for readers to work in parallel, little enough to hold twice."""
-
-_DICTIONARY_COLUMNS = ["doc_id", "source_uri", "metadata", "model", "dimensions"]
-_STATISTICS_COLUMNS = ["id", "doc_id", "source_uri", "text_hash", "chunk_index", "token_count"]
 
 
 @dataclasses.dataclass
@@ -129,11 +124,12 @@ class _WritePartFn(beam.DoFn):
         text_of_row = np.repeat(np.arange(len(first_rows)), np.diff(np.append(first_rows, rows.num_rows)))
         vectors = np.frombuffer(table.vectors, np.float32).reshape(-1, table.dimension)
         path = self._open.folder.staged_part_path(table.bucket, 1 << bits)
-        with self._open.store.open_output(path) as output, _open_parquet_writer(output, schema) as writer:
-            for start in range(0, rows.num_rows, ROWS_PER_ROW_GROUP):
-                texts = text_of_row[start : start + ROWS_PER_ROW_GROUP]
+        most = rows_per_row_group(table.dimension)
+        with self._open.store.open_output(path) as output, open_part_writer(output, schema) as writer:
+            for start in range(0, rows.num_rows, most):
+                texts = text_of_row[start : start + most]
                 batch = part_batch(rows.slice(start, len(texts)), vectors[texts], schema, stamp)
-                writer.write_table(batch, row_group_size=ROWS_PER_ROW_GROUP)
+                writer.write_table(batch, row_group_size=most)
         written = self._open.store.open_parquet(path).metadata.num_rows
         return dataclasses.replace(summary, path=path, rows=written, bytes=output.size_bytes, sha256=output.sha256)
 
@@ -143,17 +139,3 @@ def _portray(rows: pa.Table, max_tokens: int) -> Portrait:
     named = rows.column("doc_id").combine_chunks().dictionary_encode()
     documents, doc_ids = named.indices.to_numpy(), named.dictionary.to_pylist()
     return portray_bucket(tokens, indices, ends, first_rows_of_texts(hashes_of(rows)), documents, doc_ids, max_tokens)
-
-
-def _open_parquet_writer(output: object, schema: pa.Schema) -> pq.ParquetWriter:
-    """Return a writer set for vectors: no dictionary on them (it only costs), zstd 1, plain pages that every reader knows."""
-    return pq.ParquetWriter(
-        output,
-        schema,
-        compression="zstd",
-        compression_level=1,
-        use_dictionary=_DICTIONARY_COLUMNS,
-        write_statistics=_STATISTICS_COLUMNS,
-        store_schema=True,
-        write_page_checksum=True,
-    )

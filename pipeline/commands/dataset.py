@@ -1,5 +1,7 @@
 """The dataset that a command line names: its store and the manifest of one of its versions, or a sentence why not."""
 
+import argparse
+
 from transforms.core.manifest import Manifest
 from transforms.errors import ConfigError, RunRefused
 from transforms.storage.manifests import MANIFEST, manifest_of_version, versions_present
@@ -7,14 +9,22 @@ from transforms.storage.store import Store, open_store
 from transforms.storage.versions import current_manifest
 
 
-def open_dataset(root: str) -> tuple[Store, Manifest]:
+def add_dataset_arguments(parser: argparse.ArgumentParser, help: str = "a local folder or gs://bucket/prefix") -> None:
+    """Declare how a command is told which dataset it reads."""
+    parser.add_argument("dataset", metavar="DATASET", help=help)
+    parser.add_argument(
+        "--billing-project", metavar="PROJECT", default="", help="who pays for a bucket of which the requester pays"
+    )
+
+
+def open_dataset(root: str, billing_project: str = "") -> tuple[Store, Manifest]:
     """Return a dataset's store and the manifest of its committed version.
 
     Raises:
         ConfigError: nothing is committed there.
         FatalError: the manifest is damaged or of another format.
     """
-    store = open_store(root.rstrip("/") or root)
+    store = open_store(root.rstrip("/") or root, billing_project)
     manifest = current_manifest(store)
     if manifest is None:
         raise ConfigError(_why_no_dataset(store))

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.commands.dataset import open_dataset
+from pipeline.commands.dataset import add_dataset_arguments, open_dataset
 from pipeline.commands.plain_text import aligned, counted, one_line, table
 from transforms.core.manifest import Manifest
 from transforms.core.tables import CHANGES, compare_rows
@@ -31,7 +31,9 @@ _MEANING = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Difference:
+class Difference:
+    """What changed between two versions; ``changes`` has the columns of ``changes.parquet``, sorted by id."""
+
     before: int
     after: int
     changes: pa.Table
@@ -44,7 +46,7 @@ class _Difference:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("dataset", metavar="DATASET", help="a local folder or gs://bucket/prefix")
+    add_dataset_arguments(parser)
     parser.add_argument(
         "--from", metavar="V", type=_version, dest="from_version", help="the older version (the previous)"
     )
@@ -55,10 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, out: TextIO) -> int:
     """Print which ids were added, updated and removed between two versions."""
-    store, current = open_dataset(arguments.dataset)
+    store, current = open_dataset(arguments.dataset, arguments.billing_project)
     after = _manifest(store, current, current.version if arguments.to_version is None else arguments.to_version)
     before = after.previous_version if arguments.from_version is None else arguments.from_version
-    difference = _compare(store, current, before, after)
+    difference = compare_versions(store, current, before, after)
     if arguments.to_parquet:
         _write_parquet(difference.changes, arguments.to_parquet)
     if arguments.json:
@@ -82,17 +84,17 @@ def _manifest(store: Store, current: Manifest, version: int) -> Manifest:
     return manifest_of_version(store, version)
 
 
-def _compare(store: Store, current: Manifest, before: int, after: Manifest) -> _Difference:
+def compare_versions(store: Store, current: Manifest, before: int, after: Manifest) -> Difference:
     """Compare two versions, with the table that the commit left where it is about these two, else row by row."""
     recorded = _recorded_changes(store, after) if before == after.previous_version else None
     if recorded is not None:
         changed = recorded.filter(pc.not_equal(recorded.column("change"), "removed")).num_rows
-        return _Difference(before, after.version, recorded.sort_by("id"), after.rows - changed)
+        return Difference(before, after.version, recorded.sort_by("id"), after.rows - changed)
     old = _manifest(store, current, before) if before else None
     same = {part.sha256 for part in old.parts} & {part.sha256 for part in after.parts} if old else set()
     changes, _, _, kept, updated = compare_rows(_rows(store, after, same), _rows(store, old, same))
     skipped = sum(part.rows for part in after.parts if part.sha256 in same)
-    return _Difference(before, after.version, changes, skipped + kept - updated)
+    return Difference(before, after.version, changes, skipped + kept - updated)
 
 
 def _recorded_changes(store: Store, after: Manifest) -> pa.Table | None:
@@ -121,7 +123,7 @@ def _write_parquet(changes: pa.Table, path: str) -> None:
         raise ConfigError(f"cannot write the changes to {path}: {error.strerror or error}") from error
 
 
-def _as_json(root: str, difference: _Difference) -> dict[str, Any]:
+def _as_json(root: str, difference: Difference) -> dict[str, Any]:
     return {
         "dataset": root,
         "from_version": difference.before,
@@ -132,7 +134,7 @@ def _as_json(root: str, difference: _Difference) -> dict[str, Any]:
     }
 
 
-def _lines(root: str, difference: _Difference, parquet: str | None) -> list[str]:
+def _lines(root: str, difference: Difference, parquet: str | None) -> list[str]:
     origin = f"version {difference.before}" if difference.before else "nothing"
     lines = [f"{root}  from {origin} to version {difference.after}", ""]
     rows = [(change, f"{count:,}", _MEANING[change]) for change, count in difference.counts().items()]

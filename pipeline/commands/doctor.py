@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TextIO
 
+from pipeline.commands.arguments import add_config, add_json
 from pipeline.commands.document_checks import look_at_documents
 from pipeline.commands.endpoint_checks import EndpointCheck
 from pipeline.commands.finding import FAILED, OK, Finding, findings_of, worst_exit_code
@@ -23,17 +24,9 @@ from transforms.storage.versions import PreviousVersion, current_manifest
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("config", metavar="CONFIG", help="the YAML config")
-    parser.add_argument(
-        "--set",
-        metavar="KEY.PATH=VALUE",
-        action="append",
-        default=[],
-        dest="settings",
-        help="override one config key; repeatable",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.epilog = "Whatever follows -- is checked as options for Beam. Costs under a hundred tokens; commits nothing."
+    add_config(parser)
+    add_json(parser)
+    parser.epilog = "Whatever follows -- is checked as options for Beam."
 
 
 def run(arguments: argparse.Namespace, out: TextIO) -> int:
@@ -74,7 +67,7 @@ def _look_at_config(path: str) -> Iterator[Finding]:
 
 
 def _look_at_dataset(config: RunConfig) -> Iterator[Finding]:
-    store = open_store(config.dataset)
+    store = open_store(config.dataset, config.billing_project)
     store.check_writable()
     yield Finding("dataset", OK, f"{config.dataset} can be written")
     manifest = current_manifest(store)
@@ -91,25 +84,27 @@ def _look_at_dataset(config: RunConfig) -> Iterator[Finding]:
 def _compare(config: RunConfig, endpoint: EndpointCheck) -> Iterator[Finding]:
     """Compare the probe's answer with the vectors that are there, as a run does before it pays."""
     try:
-        manifest: Manifest | None = current_manifest(open_store(config.dataset))
+        manifest: Manifest | None = current_manifest(open_store(config.dataset, config.billing_project))
         check_same_vectors(config, manifest)
     except (ConfigError, RunRefused):  # found by the dataset's own check already
         return
     if manifest is None or endpoint.facts is None:
         return
-    before = PreviousVersion(open_store(config.dataset), manifest)
+    before = PreviousVersion(open_store(config.dataset, config.billing_project), manifest)
     proved = (endpoint.facts.dimension, endpoint.facts.canary)
     check_same_space(proved, (before.dimension, before.canary), f"version {manifest.version} of the dataset", False)
     yield Finding("canary", OK, "a fixed sentence gets the vector that it got when the dataset was made")
 
 
 def _look_at_engine(flags: Sequence[str]) -> Iterator[Finding]:
-    from pipeline.engine import count_lanes, engine_name, parse_beam_flags  # loads Beam, which takes a second
+    from pipeline import engine  # loads Beam, which takes a second
 
-    options = parse_beam_flags(flags)
-    lanes = count_lanes(options)
-    name = engine_name(options)
-    where = "works on this machine" if lanes == 1 else f"{lanes} workers, each with an equal share of the quota"
+    options = engine.parse_beam_flags(flags)
+    lanes = engine.count_lanes(options)
+    name = engine.engine_name(options)
+    engine.check_installed(name)
+    shared = f"{counted(lanes, 'worker')}, each with an equal share of the quota"
+    where = "works on this machine" if engine.works_here(options) else shared
     yield Finding("engine", OK, f"{name}, {where}")
 
 

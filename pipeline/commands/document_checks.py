@@ -10,7 +10,6 @@ from pipeline.commands.finding import FAILED, NOTE, OK, Finding
 from pipeline.commands.plain_text import counted, size_text
 from pipeline.config import RunConfig
 from transforms.core.media_types import RECORD_TYPES, named_media_type
-from transforms.core.record_fields import RecordSettings
 from transforms.errors import ConfigError, RunRefused
 from transforms.extractor_process import ExtractorProcess
 from transforms.records import FoundDocument, RawDocument, Reject
@@ -38,7 +37,7 @@ def look_at_documents(config: RunConfig) -> Iterator[Finding]:
     if config.documents.dataset:
         yield _look_at_source(config)
         return
-    found = find_documents(config.documents.paths)
+    found = find_documents(config.documents.paths, config.billing_project)
     if not found:
         raise RunRefused("no document matched documents.paths; check the patterns and the working directory")
     suffixes = Counter(_suffix(one) for one in found)
@@ -54,7 +53,7 @@ def _look_at_source(config: RunConfig) -> Finding:
     if source == config.dataset:
         message = f"documents.dataset and dataset are both {source}; the new vectors need a dataset of their own"
         raise ConfigError(message)
-    manifest = current_manifest(open_store(source))
+    manifest = current_manifest(open_store(source, config.billing_project))
     if manifest is None:
         raise RunRefused(f"documents.dataset {source} holds no committed version to read chunks from")
     message = f"{counted(manifest.rows, 'chunk')} of {source}, version {manifest.version}, to embed again"
@@ -82,7 +81,7 @@ def _try_reading(found: Sequence[FoundDocument], config: RunConfig) -> Finding:
     process = ExtractorProcess(_SECONDS_PER_DOCUMENT)
     tried, refusals = 0, list[Reject]()
     for one in _sample(found):
-        refusal = _first_refusal(one, config.documents.records, process)
+        refusal = _first_refusal(one, config, process)
         if refusal is None or refusal.reason != _NO_VERDICT:
             tried += 1
             refusals += [refusal] if refusal else []
@@ -92,8 +91,9 @@ def _try_reading(found: Sequence[FoundDocument], config: RunConfig) -> Finding:
     return _judge(tried, refusals, found, config.budget.max_rejected_fraction)
 
 
-def _first_refusal(found: FoundDocument, settings: RecordSettings, process: ExtractorProcess) -> Reject | None:
-    outcomes = unpack_documents(RawDocument(found.doc_id, found.source_uri, None), settings, process.extract)
+def _first_refusal(found: FoundDocument, config: RunConfig, process: ExtractorProcess) -> Reject | None:
+    raw = RawDocument(found.doc_id, found.source_uri, None)
+    outcomes = unpack_documents(raw, config.documents.records, process.extract, config.billing_project)
     return next((one for one in islice(outcomes, _SAMPLE_RECORDS) if isinstance(one, Reject)), None)
 
 

@@ -14,7 +14,7 @@ from pipeline.commands.plain_text import counted
 from pipeline.config import RunConfig
 from transforms.clients.base import Answer, EmbeddingClient, EndpointFacts
 from transforms.clients.catalog import CatalogEntry, explain_absence, look_up_price
-from transforms.clients.credentials import read_key
+from transforms.clients.credentials import find_key
 from transforms.clients.endpoint import OpenAICompatibleClient
 from transforms.clients.http import EndpointSettings, HttpExchange
 from transforms.clients.open_client import close_clients, open_client
@@ -77,9 +77,10 @@ class EndpointCheck:
         yield Finding("price", OK, "free")
 
     def _read_key(self) -> Iterator[Finding]:
-        variable = self._endpoint.api_key_env
-        read_key(variable)
-        yield Finding("key", OK, f"{variable} is set" if variable else "none is sent: embedding.api_key_env is empty")
+        variable, secret = self._endpoint.api_key_env, self._endpoint.api_key_secret
+        find_key(variable, secret)
+        there = f"{secret} can be read" if secret else f"{variable} is set"
+        yield Finding("key", OK, there if secret or variable else "none is sent: embedding.api_key_env is empty")
 
     def _knock(self) -> Iterator[Finding]:
         """Send one word once: an endpoint that is out of reach or overloaded is said to be so without waiting for it.
@@ -93,12 +94,13 @@ class EndpointCheck:
             body = encode_request([_KNOCK], settings.model, settings.dimensions, ABSENT, profile)
         except ValueError as error:
             raise ConfigError(f"embedding.dimensions: {error}") from error
-        exchange = HttpExchange(settings, profile, read_key(settings.api_key_env), connections=1)
+        key = find_key(settings.api_key_env, settings.api_key_secret)
+        exchange = HttpExchange(settings, profile, key, connections=1)
         outcome = exchange.post(body)
         exchange.close()
         if isinstance(outcome, NoReply) or outcome.status == _TOO_MANY_REQUESTS or outcome.status >= 500:
             around = Circumstances(
-                [_KNOCK], 1, False, settings.host, settings.base_url, settings.model, settings.api_key_env
+                [_KNOCK], 1, False, settings.host, settings.base_url, settings.model, settings.key_name
             )
             raise ProviderRefused(classify(outcome, around).sentence)
         self.tokens += _tokens_of(outcome)

@@ -24,18 +24,21 @@ documents:
     text_column: text                # what is embedded
     id_column: null                  # names a record for good; null numbers the records of a file
     metadata_columns: []             # copied into the metadata of its chunks
+  modification_time: false           # in metadata as modified; a touched file then makes a version, and pays nothing
   # dataset: out/handbook            # instead of paths: embed the chunks of a committed dataset again
 chunking:
   max_tokens: 512                    # of a chunk, never exceeded
   overlap_tokens: 64                 # repeated from the end of the chunk before
-  splitter: auto                     # by media type; or recursive, markdown, sentence
+  splitter: auto                     # by media type; or recursive, markdown, code, sentence, page, none
 embedding:
   provider: openai-compatible        # or local: the model that comes with the package, without key and network
   base_url: https://api.cometapi.com/v1  # up to and without /embeddings
   model: text-embedding-3-small      # as the endpoint calls it
   dimensions: null                   # of a vector; null takes the model's own
   api_key_env: COMETAPI_KEY          # the NAME of the variable that holds the key, never the key; "" for none
+  api_key_secret: null               # or in Secret Manager, as projects/P/secrets/S/versions/latest; then no variable
   input_prefix: ""                   # sent before every chunk, not stored in it
+  context: none                      # or title_and_headings: sent before each chunk, not stored in it
   max_inputs_per_request: 128        # texts in one request, at most
   max_tokens_per_request: 300000     # tokens in one request, at most
   profile: null                      # kind of server, null chooses by host; or openai, azure, tei, vllm, ollama, ...
@@ -55,6 +58,8 @@ output:
   part_size_mb: 128                  # vectors in one file, about
   vector_type: float32               # or float16 at half the size
   keep_versions: 2                   # committed versions that stay
+google_cloud:                        # for documents and datasets on gs://
+  billing_project: null              # pays for gs:// buckets of which the requester pays
 """
 
 
@@ -63,8 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", nargs="?", default=DEFAULT_PATH, help=f"file to make ({DEFAULT_PATH})")
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of configs instead, for editors")
     parser.epilog = (
-        "For completion and checks while you type: embedbeam init --schema > embedbeam.schema.json, and the line "
-        "'# yaml-language-server: $schema=embedbeam.schema.json' at the top of the config."
+        "To be helped while you type, save the schema and put this line at the top of\nthe config: "
+        "# yaml-language-server: $schema=embedbeam.schema.json"
     )
 
 

@@ -10,9 +10,11 @@ from typing import Any, TextIO
 import numpy as np
 import pyarrow as pa
 
-from pipeline.commands.dataset import committed_versions, open_dataset
-from pipeline.commands.plain_text import counted, facts, money_text, one_line, size_text, table, when_text
+from pipeline.commands.arguments import add_json
+from pipeline.commands.dataset import add_dataset_arguments, committed_versions, open_dataset
+from pipeline.commands.plain_text import counted, facts, money_text, one_line, recall_text, size_text, table, when_text
 from transforms.core.manifest import Manifest
+from transforms.core.tables import codes_of
 from transforms.errors import RunRefused
 from transforms.storage.garbage import verify_version
 from transforms.storage.manifests import version_folder
@@ -24,10 +26,10 @@ _SAMPLE_COLUMNS = ("id", "doc_id", "token_count", "chunk")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("dataset", metavar="DATASET", help="a local folder or gs://bucket/prefix")
+    add_dataset_arguments(parser)
     parser.add_argument("--rows", metavar="N", type=_count, default=3, help="sample rows to show (3)")
     parser.add_argument("--verify", action="store_true", help="read every part and compare it with the manifest")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace, out: TextIO) -> int:
@@ -36,7 +38,7 @@ def run(arguments: argparse.Namespace, out: TextIO) -> int:
     Returns:
         0; 3 when ``--verify`` finds a part that is not what the manifest says.
     """
-    store, manifest = open_dataset(arguments.dataset)
+    store, manifest = open_dataset(arguments.dataset, arguments.billing_project)
     problems = verify_version(store, manifest) if arguments.verify else None
     found = {
         **_describe(store, manifest),
@@ -65,6 +67,7 @@ def _describe(store: Store, manifest: Manifest) -> dict[str, Any]:
         "parts": len(manifest.parts),
         "bytes": sum(part.bytes for part in manifest.parts),
         "stamp": asdict(manifest.stamp),
+        "derived": {key: value for key, value in manifest.derived.items() if key != "parts"},
         "chunking": dict(manifest.chunking),
         "config_fingerprint": manifest.config_fingerprint,
         "summary": dict(manifest.summary),
@@ -112,8 +115,8 @@ def _sample_rows(store: Store, manifest: Manifest, wanted: int) -> list[dict[str
 
 
 def _rows_of(batch: pa.RecordBatch, manifest: Manifest) -> list[dict[str, Any]]:
-    flat = batch.column(manifest.stamp.column).flatten().to_numpy(zero_copy_only=False)
-    norms = np.linalg.norm(flat.reshape(-1, manifest.dimensions).astype(np.float64), axis=1)
+    vectors = manifest.stamp.coding().decode(codes_of(batch, manifest.stamp.column))
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
     rows: list[dict[str, Any]] = batch.select(list(_SAMPLE_COLUMNS)).to_pylist()
     return [
         {**row, "chunk": one_line(row["chunk"], _SAMPLE_CHARS), "vector_norm": round(float(norm), 6)}
@@ -142,15 +145,30 @@ def _fact_pairs(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     length = "all of length 1" if stamp["normalized"] else "of any length"
     return [
         ("model", found["model"] + (f", reported as {reported}" if reported not in ("", found["model"]) else "")),
-        ("vectors", f"{found['dimensions']:,} dimensions, {length}"),
+        ("vectors", f"{found['dimensions']:,} dimensions, {length}" + _storage_text(stamp)),
+        ("derived", _derived_text(found["derived"])),
         ("served by", stamp["base_url_host"] or "the local model"),
         ("prefix", repr(stamp["input_prefix"]) if stamp["input_prefix"] else ""),
+        ("context", stamp["context"]),
         ("chunking", ", ".join(f"{key} {value}" for key, value in found["chunking"].items())),
         ("rows", _rows_text(found["rows"], summary)),
         ("parts", f"{counted(found['parts'], 'file')}, {size_text(found['bytes'])}"),
         ("last run", _run_text(summary)),
         ("rejects", _rejects_text(found["rejects"])),
     ]
+
+
+def _storage_text(stamp: Mapping[str, Any]) -> str:
+    return f", stored as {stamp['quantization']}" if stamp["quantization"] else ""
+
+
+def _derived_text(derived: Mapping[str, Any]) -> str:
+    if not derived:
+        return ""
+    if "sample" in derived:
+        return f"a sample of {derived['sample']:.2%} of version {derived['version']} of {derived['dataset']}"
+    text = f"from version {derived['version']} of {derived['dataset']} as {derived['vector_type']}"
+    return f"{text}; {recall_text(derived['recall'])}" if derived["recall"] else text
 
 
 def _rows_text(rows: int, summary: Mapping[str, Any]) -> str:

@@ -9,22 +9,27 @@ import fnmatch
 import heapq
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from transforms.core.manifest import Manifest
+from transforms.core.manifest import Manifest, PartEntry
+from transforms.core.tables import codes_of
+from transforms.core.vector_coding import Floats
 from transforms.storage.store import Store
 
-_ROWS_AT_ONCE = 8192
+_ROWS_AT_ONCE = 4096
+_PARTS_AT_ONCE = 4
+"""Decoding a part takes a core, or on gs:// mostly waiting; each holds some 50 MB of 1,536 dimensions."""
 _UNCERTAINTY = 2e-3
 """More than a rough score can be off by: float32 sums by 1e-5, a length that the stamp takes for 1 by 1e-3."""
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +106,37 @@ def find_nearest(
         rows_at_once: vectors in memory at a time; the answer does not depend on it.
     """
     wanted = query.astype(np.float64) / np.linalg.norm(query.astype(np.float64))
-    best: list[_Candidate] = []
-    compared = 0
-    for part in manifest.parts:
-        file = store.open_parquet(part.path)
-        row_number = 0
-        for batch in file.iter_batches(rows_at_once, columns=["id", manifest.stamp.column, *row_filter.columns]):
-            kept = np.flatnonzero(row_filter.matches(batch))
-            compared += len(kept)
-            found = _best_of_batch(batch, manifest, kept, wanted, k)
-            best += [_Candidate(score, id_, part.path, row_number + row) for score, id_, row in found]
-            best = heapq.nsmallest(k, best, key=lambda one: one.order)
-            row_number += batch.num_rows
+
+    def look_through(part: PartEntry) -> tuple[list[_Candidate], int]:
+        return _best_of_part(store.open_parquet(part.path), part.path, manifest, wanted, k, row_filter, rows_at_once)
+
+    with ThreadPoolExecutor(_PARTS_AT_ONCE, "search") as pool:
+        found = list(pool.map(look_through, manifest.parts))
+    best = heapq.nsmallest(k, chain.from_iterable(candidates for candidates, _ in found), key=lambda one: one.order)
+    compared = sum(count for _, count in found)
     return [Hit(one.score, one.id, _read_row(store, one, columns)) for one in best], compared
+
+
+def _best_of_part(
+    file: pq.ParquetFile,
+    path: str,
+    manifest: Manifest,
+    wanted: npt.NDArray[np.float64],
+    k: int,
+    row_filter: RowFilter,
+    rows_at_once: int,
+) -> tuple[list[_Candidate], int]:
+    """Return a part's ``k`` best rows, and how many of its rows took part."""
+    best: list[_Candidate] = []
+    row_number = compared = 0
+    for batch in file.iter_batches(rows_at_once, columns=["id", manifest.stamp.column, *row_filter.columns]):
+        kept = np.flatnonzero(row_filter.matches(batch))
+        compared += len(kept)
+        found = _best_of_batch(batch, manifest, kept, wanted, k)
+        best += [_Candidate(score, id_, path, row_number + row) for score, id_, row in found]
+        best = heapq.nsmallest(k, best, key=lambda one: one.order)
+        row_number += batch.num_rows
+    return best, compared
 
 
 def _best_of_batch(
@@ -122,11 +145,11 @@ def _best_of_batch(
     """Return (score, id, row) of all rows of a batch that may be among its ``k`` best."""
     if len(kept) == 0:
         return []
-    flat = batch.column(manifest.stamp.column).flatten().to_numpy(zero_copy_only=False)
-    vectors = flat.reshape(-1, manifest.dimensions)
+    stored = codes_of(batch, manifest.stamp.column)
     if len(kept) < batch.num_rows:
-        vectors = vectors[kept]
-    rough = _rough_scores(vectors.astype(np.float32, copy=False), manifest.stamp.normalized, wanted)
+        stored = stored[kept]
+    vectors = manifest.stamp.coding().decode(stored)
+    rough = _rough_scores(vectors, manifest.stamp.normalized, wanted)
     if len(rough) > k:
         threshold = np.partition(rough, len(rough) - k)[len(rough) - k]
         chosen = np.flatnonzero(rough >= threshold - _UNCERTAINTY)
@@ -138,7 +161,8 @@ def _best_of_batch(
 
 
 def _rough_scores(vectors: Floats, normalized: bool, wanted: npt.NDArray[np.float64]) -> Floats:
-    scores: Floats = vectors @ wanted.astype(np.float32)
+    # Not ``@``: each part has a thread already, and BLAS would start some more in every one of them.
+    scores: Floats = np.einsum("ij,j->i", vectors, wanted.astype(np.float32))
     if normalized:
         return scores
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))

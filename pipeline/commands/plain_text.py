@@ -1,17 +1,10 @@
 """Numbers, tables and paragraphs as a person reads them on a terminal of 80 columns."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-_UNITS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
-
-
-def size_text(count: int) -> str:
-    """Say a number of bytes in decimal units: ``412.3 kB``."""
-    for unit, size in _UNITS:
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return counted(count, "byte")
+from transforms.core.wording import size_text as size_text
 
 
 def counted(count: int, noun: str) -> str:
@@ -22,6 +15,13 @@ def counted(count: int, noun: str) -> str:
 def money_text(cost_usd: float | None) -> str:
     """Say a cost; an unknown one is said to be unknown."""
     return "not known" if cost_usd is None else f"{cost_usd:.4f} USD"
+
+
+def recall_text(recall: Mapping[str, Any]) -> str:
+    """Say a measured recall: ``recall@10 0.953 (95 % interval 0.931 to 0.968, 500 texts as queries, exact search)``."""
+    interval = f"95 % interval {recall['low']:.3f} to {recall['high']:.3f}"
+    queries = f"{counted(recall['queries'], 'text')} as queries"
+    return f"recall@{recall['k']} {recall['mean']:.3f} ({interval}, {queries}, exact search)"
 
 
 def when_text(created_at: str) -> str:

@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from pipeline.commands.nearest import Floats
 from transforms.clients.base import Answer, EmbeddingClient
 from transforms.clients.http import EndpointSettings
 from transforms.clients.open_client import close_clients, open_client
 from transforms.core.manifest import Manifest
 from transforms.core.pacing import Quota
 from transforms.core.requests import RequestLimits
+from transforms.core.vector_coding import Floats, shorten
 from transforms.errors import ConfigError, RunRefused
 from transforms.storage.store import Store
 
@@ -60,23 +60,31 @@ def embed_query(store: Store, manifest: Manifest, query: str, settings: QuerySet
     try:
         client = _open(store, manifest, settings)
         facts = client.prove()
-        if facts.dimension != manifest.dimensions:
+        if facts.dimension != _length_asked_for(manifest):
             raise RunRefused(
-                f"{manifest.model} returns {facts.dimension} dimensions and {store.root} holds {manifest.dimensions}: "
-                "the model behind the name has changed; search with the endpoint that made the dataset (--base-url)"
+                f"{manifest.model} returns {facts.dimension} dimensions and {store.root} was made of "
+                f"{_length_asked_for(manifest)}: the model behind the name has changed; search with the endpoint that made "
+                "the dataset (--base-url)"
             )
         vector = _embed(client, settings.prefix + query)
+        if manifest.dimensions < len(vector):
+            vector = shorten(vector.reshape(1, -1), manifest.dimensions)[0][0]
     finally:
         close_clients(_RUN_ID, _CLOSE_SECONDS)
     return vector, _warn_of_change(facts.canary, manifest)
 
 
+def _length_asked_for(manifest: Manifest) -> int:
+    """Return how long a vector the model is asked for: a derived dataset may have kept the first numbers only."""
+    return manifest.stamp.source_dimensions or manifest.dimensions
+
+
 def _open(store: Store, manifest: Manifest, settings: QuerySettings) -> EmbeddingClient:
-    stamp = manifest.stamp
+    stamp, length = manifest.stamp, _length_asked_for(manifest)
     if stamp.base_url_host in _LOCAL_HOSTS and not settings.base_url:
-        endpoint = EndpointSettings(provider="local", base_url="", model=stamp.model, dimensions=stamp.dimensions)
+        endpoint = EndpointSettings(provider="local", base_url="", model=stamp.model, dimensions=length)
         return _client_of(endpoint)
-    base_url = settings.base_url or _remembered_url(store, manifest)
+    base_url = settings.base_url or remembered_url(store, manifest)
     if not settings.base_url and settings.api_key_env is None and not _may_see_default_key(base_url):
         raise ConfigError(
             f"{store.root} was embedded at {base_url}. Searching sends your query and an API key there: name the variable "
@@ -84,10 +92,10 @@ def _open(store: Store, manifest: Manifest, settings: QuerySettings) -> Embeddin
         )
     endpoint = _endpoint(base_url, stamp.model, settings)
     client = _client_of(endpoint)
-    if client.prove().dimension == stamp.dimensions:
+    if client.prove().dimension == length:
         return client
     # The dataset's vectors were shortened on request: ask for the same length.
-    return _client_of(replace(endpoint, dimensions=stamp.dimensions))
+    return _client_of(replace(endpoint, dimensions=length))
 
 
 def _client_of(endpoint: EndpointSettings) -> EmbeddingClient:
@@ -109,8 +117,15 @@ def _endpoint(base_url: str, model: str, settings: QuerySettings) -> EndpointSet
         raise ConfigError(f"cannot embed the query: {error}") from error
 
 
-def _remembered_url(store: Store, manifest: Manifest) -> str:
-    """Return the address that the parts' metadata holds for readers that embed by themselves, or one made of the host."""
+def remembered_url(store: Store, manifest: Manifest) -> str:
+    """Return the address that the parts' metadata holds for readers that embed by themselves, or one made of the host.
+
+    "" for the local model.
+    """
+    if manifest.stamp.base_url_host in _LOCAL_HOSTS:
+        return ""
+    if manifest.derived.get("base_url"):
+        return str(manifest.derived["base_url"])
     if manifest.parts:
         metadata = store.open_parquet(manifest.parts[0].path).schema_arrow.metadata or {}
         functions = json.loads(metadata.get(b"embedding_functions", b"[]"))

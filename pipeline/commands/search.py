@@ -6,7 +6,8 @@ import shutil
 import sys
 from typing import Any, TextIO
 
-from pipeline.commands.dataset import open_dataset
+from pipeline.commands.arguments import add_json, pair, positive
+from pipeline.commands.dataset import add_dataset_arguments, open_dataset
 from pipeline.commands.nearest import Hit, RowFilter, find_nearest
 from pipeline.commands.plain_text import counted, one_line, paragraph
 from pipeline.commands.query_vector import DEFAULT_KEY_VARIABLE, QuerySettings, embed_query
@@ -22,16 +23,16 @@ _INDENT = "   "
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("dataset", metavar="DATASET", help="a local folder or gs://bucket/prefix")
+    add_dataset_arguments(parser)
     parser.add_argument("query", metavar="QUERY", help="what to look for, in quotes")
-    parser.add_argument("-k", metavar="N", type=_positive, default=5, help="how many chunks to show (5)")
+    parser.add_argument("-k", metavar="N", type=positive, default=5, help="how many chunks to show (5)")
     parser.add_argument(
         "--where-source", metavar="GLOB", default="", help="only chunks whose source_uri or doc_id match, as in 'sea/*'"
     )
     parser.add_argument(
         "--where-metadata",
         metavar="KEY=VALUE",
-        type=_pair,
+        type=pair,
         action="append",
         default=[],
         help="repeatable: all must hold",
@@ -41,13 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--api-key-env", metavar="NAME", help=f"variable that holds the key ({DEFAULT_KEY_VARIABLE}); '' for none"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace, out: TextIO) -> int:
     """Print the nearest chunks; equal scores come in the order of their ids."""
     query = _readable(arguments.query)
-    store, manifest = open_dataset(arguments.dataset)
+    store, manifest = open_dataset(arguments.dataset, arguments.billing_project)
     settings = QuerySettings(arguments.base_url, arguments.api_key_env, arguments.query_prefix)
     vector, warning = embed_query(store, manifest, query, settings)
     row_filter = RowFilter(arguments.where_source, tuple(arguments.where_metadata))
@@ -70,19 +71,6 @@ def _readable(query: str) -> str:
     except UnicodeEncodeError:
         raise ConfigError("the query is not valid text in this terminal's encoding; use UTF-8") from None
     return query
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text!r}")
-    return int(text)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise argparse.ArgumentTypeError(f"must be KEY=VALUE, got {text!r}")
-    return key, value
 
 
 def _as_json(root: str, manifest: Manifest, query: str, hits: list[Hit], compared: int) -> dict[str, Any]:

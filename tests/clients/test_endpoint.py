@@ -13,6 +13,7 @@ from transforms.clients.endpoint import fitting_limits, fitting_pace
 from transforms.clients.probe import OTHER
 from transforms.clients.tally import main_limit
 from transforms.core.failures import NoReply, Reply
+from transforms.core.latency import latency_class
 from transforms.core.pacing import Quota
 from transforms.core.profiles import PROFILES
 from transforms.core.requests import RequestLimits
@@ -286,3 +287,28 @@ def test_usage_adds_up(caplog: pytest.LogCaptureFixture) -> None:
     assert (usage.requests, usage.prompt_tokens, usage.tokens_wasted) == (2, 3, 0)
     assert run.client.limited_by() in ("latency", "cpu")
     assert caplog.text == ""
+
+
+def test_attempts_are_counted_by_how_long_they_took_and_are_in_flight_until_then() -> None:
+    in_flight: list[int] = []
+
+    def slow_then_quick(texts: list[str], body: dict[str, Any]) -> Outcome | None:
+        in_flight.append(run.client.usage().requests_in_flight)
+        run.clock.now += 3.0 if len(in_flight) == 1 else 0.2
+        return error_reply(502) if len(in_flight) == 1 else None
+
+    run = scripted(slow_then_quick)
+    run.embed(["a"])
+    usage = run.client.usage()
+    assert in_flight == [1, 1]
+    assert (usage.requests, usage.requests_in_flight) == (2, 0)
+    found = {at: count for at, count in enumerate(usage.latencies) if count}
+    assert found == {latency_class(3.0): 1, latency_class(0.2): 1}
+    doubled = usage + usage
+    assert (sum(doubled.latencies), sum((doubled - usage).latencies)) == (4, 2)
+
+
+def test_probes_are_no_requests_in_flight() -> None:
+    run = scripted(proven=False)
+    run.client.prove()
+    assert run.client.usage().requests_in_flight == sum(run.client.usage().latencies) == 0

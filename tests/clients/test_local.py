@@ -72,6 +72,7 @@ def test_vectors_and_token_counts_are_those_of_the_package_itself(client: LocalC
     for text, reference in zip(TEXTS, expected["vectors"], strict=True):
         assert float(vector(client, text) @ np.array(reference, np.float32)) == pytest.approx(1.0, abs=1e-6)
     assert client.usage() == Usage(requests=len(TEXTS), prompt_tokens=sum(expected["tokens"]))
+    assert client.usage().requests_in_flight == 0
 
 
 def test_vectors_have_length_one(client: LocalClient) -> None:

@@ -124,7 +124,45 @@ def test_a_page_gives_its_main_text_title_and_language(source_uri: str) -> None:
         "Haupt\n\na & b\nc\n\n  • eins\n  • zwei\n  x\n  y",
         "text/html",
         {"language": "de-AT", "media_type": "text/html", "title": "Ein Titel"},
+        ((0, 5, 1),),
     )
+
+
+@pytest.mark.parametrize(
+    ("page", "text", "headings"),
+    [
+        pytest.param("<h1>A</h1><p>b<h2 id=x>C</h2>d", "A\n\nb\n\nC\n\nd", [("A", 1), ("C", 2)], id="two levels"),
+        pytest.param(
+            "<h1> <a href=/u>A <i>b</i></a><br>c </h1>d", "A b\nc\n\nd", [("A b\nc", 1)], id="with markup inside"
+        ),
+        pytest.param("<ul><li><h3>A</h3>b</ul>", "  • A\n\n    b", [("A", 3)], id="in a list"),
+        pytest.param("<h1></h1><h2> </h2><p>a", "a", [], id="without words"),
+        pytest.param("<h1><div><h2>A</h2></div></h1>b", "A\n\nb", [("A", 2)], id="inside one another"),
+        pytest.param("<h1><nav>no</nav></h1><p>a", "a", [], id="with words that are left out"),
+        pytest.param("<h1>A<p>b", "A\n\nb", [], id="never closed"),
+        pytest.param("</h2>a<h1>B</h1>", "a\n\nB", [("B", 1)], id="closed before it began"),
+        pytest.param("<nav><h2>No</h2></nav><!--<h1>no</h1>--><p>a", "a", [], id="in what is left out"),
+        pytest.param("<pre># no\n<h2>A</h2></pre>", "# no\n\nA", [("A", 2)], id="text that looks like one"),
+        pytest.param("<main><h1>A</h1></main><h1>No</h1>", "A", [("A", 1)], id="outside of the main part"),
+        pytest.param("\ufdd1a\ufdd0b<h1>A</h1>", "ab\n\nA", [("A", 1)], id="a page with the marks of ours"),
+    ],
+)
+def test_a_page_tells_where_its_headings_are(page: str, text: str, headings: list[tuple[str, int]]) -> None:
+    extracted = extract_text(page.encode(), "a.html")
+    assert extracted.text == text
+    assert [(text[start:end], level) for start, end, level in extracted.headings] == headings
+
+
+def test_the_title_of_a_page_without_one_is_its_first_heading() -> None:
+    assert extract_text(b"<h2>The\n <b>first</b></h2><h1>x</h1>", "a.html").metadata["title"] == "The first"
+
+
+@pytest.mark.parametrize(
+    "piece", ["<h1>", "<h1><div>", "<h1 ", "<h2>x</h2>", "</h1>", "\ufdd0", "\ufdd1", "<p>\n</h1>"]
+)
+def test_headings_without_end_take_time_in_proportion(piece: str) -> None:
+    extracted = extract_text(("<body>" + piece * 200_000).encode(), "a.html")
+    assert len(extracted.headings) == (200_000 if piece == "<h2>x</h2>" else 0)
 
 
 def test_a_page_without_a_main_part_gives_all_but_its_furniture() -> None:

@@ -3,7 +3,13 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.core.identity import chunk_ids, settings_fingerprint, text_hash, vector_fingerprint
+from transforms.core.identity import (
+    chunk_ids,
+    ids_with_context,
+    settings_fingerprint,
+    text_hash,
+    vector_fingerprint,
+)
 
 
 def test_text_hash_is_the_sha256_of_the_bytes_sent() -> None:
@@ -34,6 +40,19 @@ def test_fingerprint_tells_everything_that_determines_a_vector() -> None:
     base = ("m", None, "", "h")
     others = [("n", None, "", "h"), ("m", 256, "", "h"), ("m", None, "query: ", "h"), ("m", None, "", "i")]
     assert len({vector_fingerprint(*base), *(vector_fingerprint(*other) for other in others)}) == 5
+
+
+def test_context_is_part_of_what_determines_a_vector_and_none_changes_nothing() -> None:
+    base = ("m", 3, "p", "h")
+    assert vector_fingerprint(*base, "none") == vector_fingerprint(*base)
+    assert vector_fingerprint(*base, "title_and_headings") != vector_fingerprint(*base)
+
+
+def test_ids_depend_on_a_context_where_there_is_one() -> None:
+    ids = chunk_ids("a.md", ["one", "two"])
+    assert ids_with_context(ids, ["", ""]) == ids
+    # Written down once, as above.
+    assert ids_with_context(ids, ["Title\n\n", ""]) == ["331a9869b2a9edd87506d4e5a92a0cee", ids[1]]
 
 
 def test_settings_fingerprint_does_not_depend_on_the_order_of_keys() -> None:

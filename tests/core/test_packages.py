@@ -17,6 +17,7 @@ from tests.support.packages import (
 )
 from transforms.core import archives, pages
 from transforms.core.extraction import Extracted, extract_text
+from transforms.core.pages import PageNumbers
 from transforms.errors import UnreadableDocument
 
 REASONS = ("unsupported_format", "undecodable", "binary", "encrypted", "damaged", "too_large", "zip_bomb")
@@ -92,11 +93,18 @@ def test_slides_are_read_in_their_order_with_titles_and_notes_and_say_where_each
     assert extracted.text == "# First\n\none\n\ntwo\n\nsay this\n\f\n# Second\n\nx\t"
     assert extracted.metadata == {
         "media_type": f"{OOXML}.presentationml.presentation",
-        "page_starts": [0, 30],
         "pages": 2,
         "title": "First",
     }
     assert extracted.text[30:].startswith("# Second")
+
+
+def test_each_sheet_of_a_workbook_is_a_page_an_empty_one_too() -> None:
+    cell = '<row><c r="A1"><v>1</v></c></row>'
+    content = make_workbook({"One": cell, "Empty": "<row/>", "Three": cell.replace("1</v>", "3</v>")})
+    extracted = extract_text(content, "a.xlsx")
+    assert extracted.text == "# One\n\n1\n\f\n\n\f\n# Three\n\n3"
+    assert PageNumbers(extracted.text, extracted.media_type).page_of(extracted.text.index("# Three")) == 3
 
 
 def test_a_workbook_gives_its_sheets_with_dates_as_dates() -> None:
@@ -140,6 +148,12 @@ def test_a_book_is_read_in_the_order_of_its_spine() -> None:
     extracted = extract_text(make_book(chapters), "a.epub")
     assert extracted.text == "One\n\nfirst\n\nsecond"
     assert extracted.metadata == {"language": "en", "media_type": "application/epub+zip", "title": "A Book"}
+
+
+def test_a_book_tells_where_its_headings_are() -> None:
+    chapters = {"a.xhtml": "<ul><li><h1>One</h1></ul>first", "b.xhtml": "<p> </p>", "c.xhtml": "second<h2>Two</h2>"}
+    extracted = extract_text(make_book(chapters), "a.epub")
+    assert [(extracted.text[start:end], level) for start, end, level in extracted.headings] == [("One", 1), ("Two", 2)]
 
 
 def test_a_book_whose_chapters_are_locked_is_refused_and_one_with_locked_fonts_is_not() -> None:

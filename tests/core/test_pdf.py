@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.packages import ENCRYPTED, make_pdf
 from transforms.core.extraction import Extracted, extract_text
+from transforms.core.pages import PageNumbers
 from transforms.errors import UnreadableDocument
 
 
@@ -20,19 +21,14 @@ def test_a_pdf_is_read_page_by_page_whatever_its_name_says(source_uri: str) -> N
     assert extracted == Extracted(
         "Hello world\nsecond line\n\f\n\n\f\nthird page",
         "application/pdf",
-        {"media_type": "application/pdf", "page_starts": [0, 26, 29], "pages": 3, "title": "The Title"},
+        {"media_type": "application/pdf", "pages": 3, "title": "The Title"},
     )
-    assert extracted.text[29:] == "third page"
+    numbers = PageNumbers(extracted.text, extracted.media_type)
+    assert [numbers.page_of(position) for position in (0, 25, 29)] == [1, 2, 3]
 
 
 def test_a_word_that_the_end_of_a_line_hyphenates_is_joined() -> None:
     assert extract_text(make_pdf([["an exam-", "ple of text"]]), "a.pdf").text == "an example of text"
-
-
-def test_a_pdf_of_more_pages_than_are_listed_keeps_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transforms.core.pages.MOST_PAGE_STARTS", 2)
-    assert extract_text(make_pdf([["x"]] * 3), "a.pdf").metadata == {"media_type": "application/pdf", "pages": 3}
-    assert extract_text(make_pdf([["x"]] * 2), "a.pdf").metadata["page_starts"] == [0, 4]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from transforms.core.manifest import PartEntry, Stamp
 from transforms.core.page import Share, columns, shares
 from transforms.core.portrait import BINS
 from transforms.core.report import ReportFacts, render_report
+from transforms.core.specimen import Place, Resemblance, Specimen
+from transforms.core.timeline import COUNTS, Column
 from transforms.records import Portrait, Reject
 
 VOID = {"meta", "rect", "br", "line"}
@@ -68,6 +70,9 @@ def render(
     portrait: Portrait | None = None,
     rejects: tuple[Reject, ...] = (),
     parts: int = 2,
+    specimen: Specimen | None = None,
+    over_time: tuple[Column, ...] = (),
+    processes_left_out: int = 0,
 ) -> str:
     histogram = tuple(range(BINS))
     return render_report(
@@ -80,8 +85,22 @@ def render(
             parts=[PartEntry(f"part-{n:05d}.parquet", 4550, 1_000_000 + n, "0" * 64) for n in range(parts)],
             portrait=portrait or Portrait(histogram, ((72, 24_219, "big.md"),), ((41, "footer.md"),)),
             rejects=rejects,
+            specimen=specimen or Specimen(),
+            over_time=over_time,
+            processes_left_out=processes_left_out,
         )
     )
+
+
+def step(at: int, tokens: float, throttled: float = 0, latency: float | None = 0.2) -> Column:
+    counts = dict(zip(COUNTS, (tokens / 50, tokens / 1000, 0, throttled, tokens), strict=True))
+    return Column(10.0 * at, 10.0, counts, latency, latency and 4 * latency)
+
+
+def specimen(*sources: str, words: str = "how it begins") -> Specimen:
+    places = tuple(Place(0.1 * at, 0.5, source, f"{source}/{at}.md", words) for at, source in enumerate(sources))
+    twins = (("a/1.md", words), ("b/2.md", "how another one begins"))
+    return Specimen(4000, places, 0.081, 37, (Resemblance(25, 0.9712, twins), Resemblance(12, 0.9999, twins)))
 
 
 def test_page_shows_the_numbers_of_the_summary() -> None:
@@ -96,7 +115,8 @@ def test_page_shows_the_numbers_of_the_summary() -> None:
 
 
 def test_page_is_well_formed_and_loads_nothing() -> None:
-    html = render(rejects=(reject("x.md"),), parts=40)
+    steps = (step(0, 1000), step(1, 0, latency=None), step(2, 3000, throttled=3))
+    html = render(rejects=(reject("x.md"),), parts=40, specimen=specimen("a", "b", "a"), over_time=steps)
     page = Page(html)
     assert html.startswith("<!doctype html>")
     assert not {"script", "link", "img", "iframe", "object", "base", "form"} & set(page.tags)
@@ -109,10 +129,14 @@ def test_page_is_well_formed_and_loads_nothing() -> None:
 def test_name_of_a_document_never_becomes_markup() -> None:
     name = "<script>alert('1')</script>\"&.md"
     portrait = Portrait((1,) * BINS, ((1, 1, name),), ((2, name),))
-    html = render({"dataset": f"out/{name}"}, portrait, (reject(name),))
+    shown = specimen(name, name, name, words=name)
+    html = render({"dataset": f"out/{name}"}, portrait, (reject(name),), specimen=shown)
     page = Page(html)
     assert "script" not in page.tags
-    assert page.text.count(name) == 5  # title, heading, biggest, repeated, rejected
+    # title, heading, biggest, repeated, rejected; the legend of the map; two groups of texts that say nearly the same
+    assert page.text.count(name) == 5 + 1 + 2
+    labels = [value for attribute, value in page.attributes if attribute == "data-t"]
+    assert labels == [f"{name}/{at}.md — {name}" for at in range(3)]
 
 
 def test_rejects_are_named_by_document_and_reason_and_never_by_their_message() -> None:
@@ -130,6 +154,69 @@ def test_page_without_rejects_or_repeats_is_quiet_about_them() -> None:
     text = Page(render(portrait=Portrait((1,) * BINS, ((1, 1, "a.md"),)))).text
     assert "Rejected" not in text
     assert "occur most often" not in text
+
+
+def test_throughput_latency_and_refusals_are_shown_over_time() -> None:
+    steps = (step(0, 1000, latency=0.25), step(1, 0, latency=None), step(2, 3000, throttled=3, latency=0.5))
+    page = Page(render(over_time=steps, processes_left_out=7))
+    assert "Throughput and latency over time" in page.words
+    for words in (
+        "from 0.0 s: 6,000 tokens a minute, 1 request, half within 250 ms, 95 % within 1.0 s",
+        "from 10.0 s: 0 tokens a minute, 0 requests",
+        "from 20.0 s: 18,000 tokens a minute, 3 requests, 3 refused (429), half within 500 ms, 95 % within 2.0 s",
+        "30.0 s later",
+        "2.0 s",
+        "Each step is 10.0 s; point at one for its numbers. 7 more processes were at work and are not in these pictures.",
+    ):
+        assert words in page.words, words
+    lines = [value for name, value in page.attributes if name == "d"]
+    assert lines == [
+        "M0.0 52.0H333.3M666.7 4.0H1000.0",  # 95 %: 1.0 s, nothing, 2.0 s, of 2.0 s at most
+        "M0.0 88.0H333.3M666.7 76.0H1000.0",
+    ]
+
+
+def test_short_runs_and_endpoints_that_do_not_tell_tokens_get_the_picture_that_says_something() -> None:
+    assert "over time" not in Page(render(over_time=(step(0, 1000), step(1, 1000)))).text
+    silent = tuple(
+        Column(one.begin, 10.0, {**one.counts, "prompt_tokens": 0.0}, None, None)
+        for one in map(step, range(3), [500] * 3)
+    )
+    text = Page(render(over_time=silent)).text
+    assert "Texts a minute" in text
+    assert "Latency" not in text
+    assert "429" not in text.partition("over time")[2].partition("Tokens in a chunk")[0]
+
+
+def test_map_colours_sources_and_says_what_each_dot_is() -> None:
+    html = render(specimen=specimen("docs", "mail", "docs", "other"))
+    page = Page(html)
+    kinds = re.findall(r'<i class="(s\d)" style="left:([\d.]+)%;top:([\d.]+)%"', html)
+    assert kinds == [("s0", "0.0", "50.0"), ("s1", "10.0", "50.0"), ("s0", "20.0", "50.0"), ("s7", "30.0", "50.0")]
+    for words in ("docs (2)", "mail (1)", "other (1)"):
+        assert words in page.words
+    assert ("data-t", "docs/2.md — how it begins") in page.attributes
+    assert "two directions show 8% of their variance" in page.text
+
+
+def test_texts_that_say_nearly_the_same_are_shown_in_pairs() -> None:
+    page = Page(render(specimen=specimen("a", "b", "c")))
+    at = page.words.index("Texts that say nearly the same")
+    shown = [word.strip() for word in page.words[at + 1 :] if word.strip()]
+    assert shown[:10] == [
+        "25 texts, cosine 0.971 or more", "a/1.md", "how it begins", "b/2.md", "how another one begins",
+        "12 texts, cosine 0.999 or more", "a/1.md", "how it begins", "b/2.md", "how another one begins",
+    ]  # fmt: skip
+    assert "37 of 4,000 texts looked at (0.9%)" in page.text
+
+
+def test_page_of_the_largest_specimen_stays_below_a_megabyte() -> None:
+    words = "語" * 109 + "…"
+    places = tuple(Place(0.12345, 0.5, f"s{n % 8}", "漢" * 60, words) for n in range(1200))
+    groups = tuple(Resemblance(9, 0.98, (("漢" * 60, "語" * 180),) * 2) for _ in range(10))
+    steps = tuple(step(at, 1e6, throttled=1e3) for at in range(60))
+    page = render(parts=128, specimen=Specimen(4000, places, 0.1, 90, groups), over_time=steps)
+    assert len(page.encode()) < 1_000_000
 
 
 @pytest.mark.parametrize(

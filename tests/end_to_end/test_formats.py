@@ -3,10 +3,12 @@
 import bz2
 import gzip
 import io
+import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -71,13 +73,13 @@ def test_every_format_is_read(project: Project) -> None:
         {
             "a.md": "# Title\n\nmarkdown",
             "a.rst": "Title\n=====\n\nrst",
-            "a.html": "<html><body><nav>no</nav><p>page</p></body></html>",
+            "a.html": "<html lang=de><title>T</title><body><nav>no</nav><h1>Top</h1><p>page <a href=/u>link</a></body></html>",
             "a.py": "print('source')",
             "a.pdf": make_pdf([["first page"], ["second page"]]),
             "a.docx": make_word(paragraph("word")),
             "a.pptx": make_slides([shape("title", "slide")]),
             "a.xlsx": make_workbook({"Sheet": "<row><c><v>7</v></c></row>"}),
-            "a.epub": make_book({"c.xhtml": "<p>book</p>"}),
+            "a.epub": make_book({"c.xhtml": "<h2>Chapter</h2><p>book</p>"}),
             "a.eml": "Subject: s\n\nmail",
             "a.jsonl": json_lines("one", "two"),
             "b.jsonl.gz": gzip.compress(json_lines("packed")),
@@ -94,13 +96,13 @@ def test_every_format_is_read(project: Project) -> None:
     assert texts_of(project) == {
         "a.md": "# Title\n\nmarkdown",
         "a.rst": "Title\n=====\n\nrst",
-        "a.html": "page",
+        "a.html": "Top\n\npage link",
         "a.py": "print('source')",
         "a.pdf": "first page\n\f\nsecond page",
         "a.docx": "word",
         "a.pptx": "# slide",
         "a.xlsx": "# Sheet\n\n7",
-        "a.epub": "book",
+        "a.epub": "Chapter\n\nbook",
         "a.eml": "mail",
         "a.jsonl#r0": "one",
         "a.jsonl#r1": "two",
@@ -113,7 +115,9 @@ def test_every_format_is_read(project: Project) -> None:
     }
     assert (outcome.summary["documents"], outcome.summary["documents_rejected"]) == (19, 1)
     metadata = {row["doc_id"]: json.loads(row["metadata"]) for row in project.rows().to_pylist()}
-    assert metadata["a.pdf"] == {"media_type": "application/pdf", "page_starts": [0, 13], "pages": 2}
+    assert metadata["a.html"] == {"headings": ["Top"], "language": "de", "media_type": "text/html", "title": "T"}
+    assert metadata["a.epub"]["headings"] == ["Chapter"]
+    assert metadata["a.pdf"] == {"media_type": "application/pdf", "page": 1, "pages": 2}
     assert metadata["a.parquet#5"] == {"media_type": "text/plain", "year": 1999}
     assert metadata["a.csv#1"] == {"media_type": "text/plain", "year": "2024"}
 
@@ -186,3 +190,100 @@ def test_hostile_documents_cost_one_reject_each_and_the_run_goes_on(project: Pro
     assert texts["two%0Alines.txt"] == "line end in its name"
     assert set(texts) == {*HOSTILE_RIGHT, "good.txt", "caf%E9.txt", "two%0Alines.txt", "cut.jsonl.gz#1"}
     assert outcome.summary["documents"] == len(texts) + len(refused) + 3
+
+
+def test_a_long_text_with_every_line_end_is_cut_at_exact_offsets(project: Project) -> None:
+    hostile = [
+        "\r\n",
+        "\r",
+        "\n",
+        "\u2028",
+        "\x85",
+        "\n\r\n\r\r",
+        "\x0b",
+        "\u202eשלום\u202c",
+        "\u200b",
+        "e\u0301",
+        "👩\u200d👩\u200d👧",
+        "\x00",
+    ]
+    text = "".join(f"Sentence {n} says {n * n}. {hostile[n % len(hostile)]}" for n in range(40_000))
+    text = text.replace("\x00", "", text.count("\x00") - 3)  # More of them are no text.
+    project.write({"long.txt": text, "marked.txt": b"\xef\xbb\xbf" + text.encode()})
+    outcome = project.run()
+    assert outcome.code == 0, outcome.err
+    rows = project.rows().to_pylist()
+    assert {row["doc_id"] for row in rows} == {"long.txt", "marked.txt"}
+    for row in rows:
+        assert row["chunk"] == text[row["start_char"] : row["end_char"]]
+    for doc_id in ("long.txt", "marked.txt"):
+        spans = sorted((row["start_char"], row["end_char"]) for row in rows if row["doc_id"] == doc_id)
+        assert len(spans) > 1_000
+        covered = 0
+        for start, end in spans:
+            assert not text[covered:start].strip()
+            covered = max(covered, end)
+        assert not text[covered:].strip()
+
+
+def while_opened(monkeypatch: pytest.MonkeyPatch, name: str, openings: int, happens: Callable[[Path], None]) -> None:
+    """Let something happen to a file just before the program opens it for the n-th time, as another program would."""
+    really_open, seen = Path.open, itertools.count(1)
+
+    def interfere(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name == name and next(seen) == openings:
+            happens(path)
+        return really_open(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", interfere)
+
+
+def test_a_document_that_vanishes_after_it_was_listed_is_one_reject(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write({"gone.txt": "gone", "gone.jsonl": json_lines("gone"), "here.txt": "here"})
+    while_opened(monkeypatch, "gone.txt", 1, Path.unlink)
+    while_opened(monkeypatch, "gone.jsonl", 2, Path.unlink)
+    outcome = project.run()
+    assert outcome.code == 0, outcome.err
+    assert rejects_of(project) == {"gone.txt": ("read", "vanished"), "gone.jsonl": ("extract", "vanished")}
+    assert texts_of(project) == {"here.txt": "here"}
+
+
+def test_a_file_of_records_that_changes_after_it_was_hashed_is_read_again_by_the_next_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = json_lines("before"), json_lines("afterwards")
+    project.write({"a.jsonl": before, "b.jsonl": json_lines("b")})
+    with monkeypatch.context() as patched:
+        while_opened(patched, "a.jsonl", 2, lambda path: project.write({path.name: after}))
+        assert project.run().code == 0
+    assert texts_of(project) == {"a.jsonl#1": "afterwards", "b.jsonl#1": "b"}
+    project.write({"a.jsonl": before})
+    outcome = project.run()
+    assert outcome.summary["documents_unchanged"] == 1
+    assert texts_of(project) == {"a.jsonl#1": "before", "b.jsonl#1": "b"}
+
+
+CRASHING_READER = """
+import ctypes
+
+class PdfiumError(Exception):
+    pass
+
+def PdfDocument(content):
+    ctypes.string_at(0)
+"""
+
+
+def test_a_reader_that_crashes_natively_costs_one_reject(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "libraries").mkdir()
+    (tmp_path / "libraries/pypdfium2.py").write_text(CRASHING_READER)
+    monkeypatch.syspath_prepend(tmp_path / "libraries")
+    project.write({"a.pdf": make_pdf([["x"]]), "b.docx": make_word(paragraph("word")), "c.pdf": make_pdf([["y"]])})
+    outcome = project.run()
+    assert outcome.code == 0, outcome.err
+    assert rejects_of(project) == {"a.pdf": ("extract", "crashed"), "c.pdf": ("extract", "crashed")}
+    assert texts_of(project) == {"b.docx": "word"}

@@ -17,6 +17,8 @@ import pytest
 
 INSTALLED = Path(__file__).parents[2] / ".engines" / "bin"
 ENGINES = ["multi_processing", "job_service", "prism"]
+POOLED = ["multi_processing", "job_service", "prism_pool"]
+"""Engines as they are set up where workers are processes of their own, which can die alone."""
 START_SECONDS = 60.0
 _POOL = """
 import logging
@@ -95,6 +97,19 @@ class Engine:
             kill(server)
 
 
+def processes_of(session: int, word: str) -> list[int]:
+    """Return the processes of a session whose command line holds a word, oldest first: Linux tells under /proc."""
+    found = []
+    for folder in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
+        try:
+            command, status = (folder / "cmdline").read_bytes(), (folder / "stat").read_text()
+        except OSError:  # gone since it was listed
+            continue
+        if int(status.rpartition(")")[2].split()[3]) == session and word.encode() in command:
+            found.append(int(folder.name))
+    return found
+
+
 @contextmanager
 def engine(name: str, folder: Path) -> Iterator[Engine]:
     """Start an engine; with it ends everything that it started."""
@@ -102,6 +117,10 @@ def engine(name: str, folder: Path) -> Iterator[Engine]:
         yield Engine(name, ["--direct_num_workers=2", "--direct_running_mode=multi_processing"])
     elif name == "prism":
         yield Engine(name, ["--runner=PrismRunner", f"--prism_location={find_engine('prism')}"])
+    elif name == "prism_pool":
+        prism = ["--runner=PrismRunner", f"--prism_location={find_engine('prism')}"]
+        with _worker_pool() as (pool, flags):
+            yield Engine(name, [*prism, *flags], [pool])
     else:
         with _job_service(folder) as running:
             yield running
@@ -113,13 +132,19 @@ def _job_service(folder: Path) -> Iterator[Engine]:
     service = ["-m", "apache_beam.runners.portability.local_job_service_main", f"--port_file={port_file}"]
     with ExitStack() as stack:
         jobs = stack.enter_context(program(sys.executable, *service))
-        pool = stack.enter_context(program(sys.executable, "-c", _POOL, "--service_port=0"))
-        address = _drain(pool, re.compile(r"Listening for workers at (\S+)"))
+        pool, worker_flags = stack.enter_context(_worker_pool())
         _drain(jobs, None)
         assert wait_until(lambda: port_file.exists() and port_file.read_text() != "")
         flags = ["--runner=PortableRunner", f"--job_endpoint=localhost:{port_file.read_text()}"]
-        flags += ["--environment_type=EXTERNAL", f"--environment_config={address}", "--max_num_workers=1"]
-        yield Engine("job_service", flags, [jobs, pool])
+        yield Engine("job_service", [*flags, *worker_flags], [jobs, pool])
+
+
+@contextmanager
+def _worker_pool() -> Iterator[tuple["subprocess.Popen[str]", list[str]]]:
+    """Start a pool that starts workers, each in a process of its own; with it the flags that lead an engine there."""
+    with program(sys.executable, "-c", _POOL, "--service_port=0") as pool:
+        address = _drain(pool, re.compile(r"Listening for workers at (\S+)"))
+        yield pool, ["--environment_type=EXTERNAL", f"--environment_config={address}", "--max_num_workers=1"]
 
 
 def _drain(process: "subprocess.Popen[str]", wanted: "re.Pattern[str] | None") -> str:

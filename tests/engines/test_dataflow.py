@@ -19,7 +19,7 @@ TEXT = "A sentence of a document that must stay where it is."
 FLAGS = [
     "--runner=DataflowRunner", "--project=my-project-1", "--region=us-central1", "--job_name=embedbeam",
     "--temp_location=gs://my-bucket/tmp", "--staging_location=gs://my-bucket/staging", "--max_num_workers=4",
-    "--dry_run=True",
+    "--template_location=gs://my-bucket/staging/template_launches/1/job_object", "--dry_run=True",
 ]  # fmt: skip
 BUILD = """
 import base64, bz2, json, re, sys
@@ -69,5 +69,6 @@ def test_job_graph_for_dataflow_holds_neither_key_nor_text(tmp_path: Path) -> No
     assert found["lanes"] == 4
     assert "no_use_multiple_sdk_containers" in found["options"]
     assert "text-embedding-3-small" in found["graph"]
+    assert config["embedding"]["api_key_secret"] in found["graph"]  # its name, for each worker to read the key by
     for secret in (KEY, TEXT):
         assert secret not in found["graph"] + found["options"] + built.stderr

@@ -4,70 +4,18 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.end_to_end.test_run import PROBE_TEXTS
+from tests.engines.corpus_runs import AT_RISK, KEY, parts
 from tests.engines.engines import ENGINES, Engine, engine, wait_until
 from tests.engines.launches import Ended, Launches
-from tests.support.projects import prose
-from tests.support.rehearsal import Rehearsal, rehearsal
+from tests.support.rehearsal import Rehearsal
 
 pytestmark = pytest.mark.engines
 
-KEY = "sk-rehearsal-key-that-must-not-be-seen"
-IN_FLIGHT, INPUTS, DIMENSION = 4, 8, 1024
-DOCUMENTS = 100
 FAULTS = dict.fromkeys(("drop", "500", "502-html", "truncated", "short-answer", "reorder", "429"), 0.05)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Rehearsal]:
-    with rehearsal("--dimensions", str(DIMENSION), "--api-key", KEY, "--seed", "3") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("docs")
-    for number in range(DOCUMENTS):
-        (folder / f"t{number}.txt").write_text(prose(number, 120))
-    return folder
-
-
-@pytest.fixture
-def launches(tmp_path: Path, documents: Path, server: Rehearsal) -> Launches:
-    server.change(faults={}, latency_ms=0, requests_per_minute=None)
-    return launches_in(tmp_path, documents, server)
-
-
-def launches_in(folder: Path, documents: Path, server: Rehearsal) -> Launches:
-    config = {
-        "dataset": str(folder / "out"),
-        "documents": {"paths": [f"{documents}/*.txt"]},
-        "chunking": {"max_tokens": 32, "overlap_tokens": 0},
-        "embedding": {
-            "base_url": server.base_url,
-            "model": "text-embedding-3-small",
-            "dimensions": DIMENSION,
-            "max_inputs_per_request": INPUTS,
-        },
-        "limits": {"concurrent_requests": IN_FLIGHT},
-        "output": {"part_size_mb": 1},
-    }
-    return Launches(folder, config, {"COMETAPI_KEY": KEY})
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory, documents: Path, server: Rehearsal) -> dict[str, bytes]:
-    """The parts that Beam's FnApiRunner writes when nothing goes wrong."""
-    undisturbed = launches_in(tmp_path_factory.mktemp("undisturbed"), documents, server)
-    ended = undisturbed.run()
-    assert ended.code == 0, ended.err
-    found = parts(undisturbed)
-    assert len(found) >= 4
-    return found
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -77,10 +25,6 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         patch.setenv("COMETAPI_KEY", KEY)
         with engine(request.param, tmp_path_factory.mktemp("engine")) as started:
             yield started
-
-
-def parts(launches: Launches) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (launches.folder / "out").glob("versions/000001/part-*")}
 
 
 def check_refused(ended: Ended, code: int, words: str) -> None:
@@ -160,10 +104,10 @@ def test_engine_that_dies_while_embedding_costs_only_what_was_in_flight(
     with engine(name, launches.folder) as healthy:
         ended = launches.run(beam=healthy.flags)
     assert ended.code == 0, ended.err
-    assert ended.summary["texts_in_journal"] >= 80 - IN_FLIGHT * INPUTS - PROBE_TEXTS
+    assert ended.summary["texts_in_journal"] >= 80 - AT_RISK - PROBE_TEXTS
     assert parts(launches) == expected
     paid = server.statistics()["texts"] - before
-    assert paid <= ended.summary["texts"] + IN_FLIGHT * INPUTS + PROBE_TEXTS * 2 * 2
+    assert paid <= ended.summary["texts"] + AT_RISK + PROBE_TEXTS * 2 * 2
 
 
 def test_job_that_outlives_its_launcher_stops_when_the_same_command_is_given_again(
@@ -179,7 +123,7 @@ def test_job_that_outlives_its_launcher_stops_when_the_same_command_is_given_aga
     assert ended.code == 0, ended.err
     assert parts(launches) == expected
     paid = server.statistics()["texts"] - before
-    assert paid <= ended.summary["texts"] + IN_FLIGHT * INPUTS + PROBE_TEXTS * 2 * 2
+    assert paid <= ended.summary["texts"] + AT_RISK + PROBE_TEXTS * 2 * 2
 
 
 def test_all_workers_together_keep_to_the_quota(running: Engine, launches: Launches, server: Rehearsal) -> None:

@@ -1,15 +1,20 @@
 """The whole life of a dataset on gs://, against a real server that honours preconditions."""
 
+import io
 import json
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.end_to_end.test_run import PROBE_TEXTS
 from tests.engines.engines import wait_until
 from tests.engines.launches import Launches
+from tests.storage.faulty_proxy import Proxy, faulty_proxy
 from tests.support.projects import prose
 from tests.support.rehearsal import Rehearsal, rehearsal
 from transforms.storage.gcs import GcsStore, open_gcs_store
@@ -148,3 +153,70 @@ def test_interrupted_run_leaves_what_was_paid_in_the_bucket(
     ended = launches.run()
     assert ended.code == 0, ended.err
     assert server.statistics()["texts"] - before == ended.summary["texts"] + 2 * PROBE_TEXTS
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    with faulty_proxy(os.environ["STORAGE_EMULATOR_HOST"]) as running:
+        yield running
+
+
+def write_records(documents: GcsStore, rows: int) -> None:
+    lines = [json.dumps({"text": prose(number, 40), "key": number}) for number in range(rows)]
+    documents.write_bytes("r/lines.jsonl", "\n".join(lines).encode())
+    sink = io.BytesIO()
+    ballast = pa.array([os.urandom(2_000) for _ in range(rows)])
+    table = pa.table({"text": [prose(rows + number, 40) for number in range(rows)], "ballast": ballast})
+    pq.write_table(table, sink, row_group_size=50)
+    documents.write_bytes("r/table.parquet", sink.getvalue())
+
+
+def test_records_in_a_bucket_are_read_by_ranges(documents: GcsStore, launches: Launches, proxy: Proxy) -> None:
+    write_records(documents, 200)
+    launches.config["documents"]["paths"] = [f"{documents.root}/r/*"]
+    launches.variables["STORAGE_EMULATOR_HOST"] = proxy.address
+    ended = launches.run()
+    assert ended.code == 0, ended.err
+    assert ended.summary["documents"] == 400
+    of_table = [one for one in proxy.asked if one.path.endswith("table.parquet") and one.is_media]
+    moved = sum(one.headers["range"] != "" and _length(one.headers["range"]) for one in of_table)
+    assert moved < 400_000 < documents.list_files("r")[1].size_bytes
+
+
+def _length(asked: str) -> int:
+    first, _, last = asked.removeprefix("bytes=").partition("-")
+    return int(last) - int(first) + 1
+
+
+def test_every_request_of_a_run_and_of_the_commands_after_it_names_who_is_billed(
+    documents: GcsStore, launches: Launches, proxy: Proxy
+) -> None:
+    write(documents, range(6))
+    write_records(documents, 10)
+    launches.config["documents"]["paths"] = [f"{documents.root}/**/*.txt", f"{documents.root}/r/*"]
+    launches.config["google_cloud"] = {"billing_project": "payer-1"}
+    launches.variables["STORAGE_EMULATOR_HOST"] = proxy.address
+    for ended in (launches.command("plan", launches.config_file(), "--quiet"), launches.run()):
+        assert ended.code == 0, ended.err
+    dataset, payer = launches.config["dataset"], ("--billing-project", "payer-1")
+    documents.write_bytes("d0/t0.txt", SHORT.encode())
+    assert launches.run("--set", "documents.paths=[" + f"{documents.root}/**/*.txt]").code == 0
+    again = f"{dataset}-again"
+    reread = launches.run(
+        "--set", f"dataset={again}", "--set", f"documents={{dataset: {dataset}}}", "--set", "embedding.model=m-2",
+        "--set", "budget.price_per_million_tokens=0",
+    )  # fmt: skip
+    assert reread.code == 0, reread.err
+    for command in (
+        ["doctor", launches.config_file(), "--json"],
+        ["inspect", dataset, "--verify", *payer],
+        ["diff", dataset, *payer],
+        ["search", dataset, SHORT, "--api-key-env", "", *payer],
+        ["export", dataset, f"{dataset}-export", "--to", "pinecone", *payer],
+        ["gc", dataset, "--dead-after", "1", *payer],
+    ):
+        ended = launches.command(*command)
+        assert ended.code == 0, (command, ended.err, ended.out)
+    unnamed = [one for one in proxy.asked if one.query.get("userProject") != ["payer-1"] and not one.is_session]
+    assert len(proxy.asked) > 100
+    assert [(one.method, one.path, one.query) for one in unnamed] == []

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from pipeline.config import known_keys, load_config, parse_config
+from transforms.core.lead import LeadSettings
 from transforms.core.record_fields import RecordSettings
 from transforms.errors import ConfigError
 
@@ -40,6 +41,19 @@ def test_columns_of_records_are_read_from_the_config() -> None:
     records = {"text_column": "body", "id_column": "key", "metadata_columns": ["lang"]}
     config = parse_config({**SMALLEST, "documents": {"paths": ["a"], "records": records}}, "c.yaml")
     assert config.documents.records == RecordSettings("body", "key", ("lang",))
+
+
+def test_what_is_sent_before_chunks_is_read_from_the_config() -> None:
+    embedding = {"model": "text-embedding-3-small", "input_prefix": "word " * 400, "context": "title_and_headings"}
+    tree = {**SMALLEST, "documents": {"paths": ["a"], "modification_time": True}, "embedding": embedding}
+    config = parse_config(tree, "c")
+    assert (config.lead, config.documents.modification_time) == (
+        LeadSettings("word " * 400, "title_and_headings"),
+        True,
+    )
+    assert (
+        config.fingerprint() != parse_config({**tree, "embedding": {**embedding, "context": "none"}}, "c").fingerprint()
+    )
 
 
 def test_all_problems_are_reported_together() -> None:
@@ -85,6 +99,13 @@ def test_all_problems_are_reported_together() -> None:
             id="column",
         ),
         pytest.param("documents", {"paths": ["a"], "dataset": "b"}, "needs either paths", id="two sources"),
+        pytest.param("embedding", {"model": "m", "context": "title"}, "'none' or 'title_and_headings'", id="context"),
+        pytest.param(
+            "embedding",
+            {"model": "m", "input_prefix": "word " * 400},
+            "embedding.input_prefix has 401 tokens and leaves no room in chunks of 341, prefix included",
+            id="prefix",
+        ),
     ],
 )
 def test_wrong_value_is_named_with_what_is_allowed(section: str, values: dict[str, Any], words: str) -> None:

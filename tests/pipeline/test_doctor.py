@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.projects import Outcome, Project, prose
 from tests.support.rehearsal import Rehearsal, rehearsal
+from tests.support.secret_server import secret_name, secret_server
 from transforms.core.bill import Budget, objection
 from transforms.records import Bill
 
@@ -41,6 +42,21 @@ def doctor(project: Project, *options: str) -> tuple[Outcome, dict[str, dict[str
 
 def states(findings: dict[str, dict[str, Any]]) -> dict[str, str]:
     return {check: finding["state"] for check, finding in findings.items() if finding["state"] != "ok"}
+
+
+def test_key_is_read_from_secret_manager_and_never_shown(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COMETAPI_KEY")
+    with secret_server(doctored=KEY.encode()) as secrets:
+        monkeypatch.setenv("SECRET_MANAGER_EMULATOR_HOST", secrets.address)
+        project.config["embedding"]["api_key_secret"] = secret_name("doctored")
+        outcome, findings = doctor(project)
+        assert (outcome.code, states(findings)) == (0, {}), outcome.out
+        assert findings["key"]["message"] == f"{secret_name('doctored')} can be read"
+        assert KEY not in outcome.out + outcome.err
+        project.config["embedding"]["api_key_secret"] = secret_name("gone")
+        outcome, findings = doctor(project)
+    assert (outcome.code, findings["key"]["state"]) == (2, "FAILED")
+    assert findings["key"]["message"].startswith(f"the secret {secret_name('gone')} does not exist")
 
 
 def test_all_is_well_for_less_than_a_hundred_tokens(project: Project, server: Rehearsal) -> None:
@@ -215,6 +231,7 @@ def test_model_that_changed_behind_its_name_is_found_by_the_canary(project: Proj
         ([], 0, "DirectRunner, works on this machine"),
         (["--runner=PrismRunner"], 0, "PrismRunner, works on this machine"),
         (["--runner=FlinkRunner", "--flink_master=far:8081", "--parallelism=4"], 0, "FlinkRunner, 4 workers"),
+        (["--runner=FlinkRunner", "--flink_master=far:8081", "--parallelism=1"], 0, "FlinkRunner, 1 worker"),
         (["--openai_api_key=sk-SECRET"], 2, "Beam does not know --openai_api_key"),
         (["--runner=FastRunner"], 2, "--runner=FastRunner is none of Beam's"),
     ],

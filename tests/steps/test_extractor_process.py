@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.packages import make_pdf, make_word, paragraph
+from tests.support.packages import make_book, make_pdf, make_word, paragraph
 from transforms.core.extraction import extract_text
 from transforms.errors import UnreadableDocument
 from transforms.extractor_process import ExtractorProcess
@@ -29,6 +29,7 @@ def test_what_comes_back_is_what_would_have_been_read_here(process: ExtractorPro
     for content, name in (
         (make_pdf([["a"], ["b"]], "T"), "a.pdf"),
         (make_word(paragraph("Grüße \U0001f600")), "a.docx"),
+        (make_book({"a.xhtml": "<h1>Eins</h1>"}), "a.epub"),
     ):
         assert process.extract(content, name) == extract_text(content, name)
 
@@ -36,6 +37,31 @@ def test_what_comes_back_is_what_would_have_been_read_here(process: ExtractorPro
 def test_text_needs_no_other_process(process: ExtractorProcess) -> None:
     assert process.extract(b"# Title", "a.md").metadata["title"] == "Title"
     assert process._process is None
+
+
+@pytest.mark.parametrize(
+    ("page", "has_own"),
+    [
+        pytest.param(b"<ul><li>a" * 500, False, id="a few nested lists"),
+        pytest.param(b"<html>" + "<p>ä</p>".encode() * 20_000, False, id="many paragraphs"),
+        pytest.param(b"<UL><li>a" * 5_000, True, id="many nested lists"),
+        pytest.param(b"<ol>" * 100 + b"<pre>" + b"\n" * 1_000_000, True, id="many lines in lists"),
+        pytest.param(("<ul><li>a" * 500).encode("utf-16"), True, id="tags that are not counted"),
+        pytest.param(b"<div></h1>" * 30_000, True, id="very many tags"),
+    ],
+)
+def test_a_page_that_may_explode_is_read_in_the_other_process(
+    process: ExtractorProcess, page: bytes, has_own: bool
+) -> None:
+    assert process.extract(page, "a.html").media_type == "text/html"
+    assert (process._process is not None) == has_own
+
+
+def test_a_page_that_explodes_is_refused() -> None:
+    small = ExtractorProcess(most_memory_bytes=1_000_000_000)
+    with pytest.raises(UnreadableDocument, match=r"^(too_large|crashed): "):
+        small.extract(b"<ul><li>a" * 50_000, "a.html")
+    small.close()
 
 
 def test_a_refusal_crosses_the_border_and_the_process_stays(process: ExtractorProcess) -> None:

@@ -34,7 +34,7 @@ def test_equal_texts_of_different_documents_meet_in_one_bucket() -> None:
     with pipeline() as root:
         bits = root | "bits" >> beam.Create([BITS])
         chunked = root | beam.Create([make_chunked(chunks, doc_id) for chunks, doc_id in DOCUMENTS])
-        tables = chunked | PackChunks(bits, "") | GroupByText(bits, every_bucket=False)
+        tables = chunked | PackChunks(bits) | GroupByText(bits, every_bucket=False)
         found = tables | beam.Map(rows_of) | beam.Map(lambda b: (b[0], sorted(row["chunk"] for row in b[1])))
         assert_that(found, equal_to(list(grouped(DOCUMENTS).items())))
 
@@ -43,9 +43,9 @@ def test_every_column_of_a_chunk_arrives() -> None:
     expected = merge_chunks([]).schema.names
     with pipeline() as root:
         bits = root | "bits" >> beam.Create([0])
-        chunked = root | beam.Create([make_chunked(["one", "two words"], metadata='{"title": "t"}')])
-        tables = chunked | PackChunks(bits, "query: ") | GroupByText(bits, every_bucket=False)
-        rows = make_rows(["one", "two words"], metadata='{"title": "t"}', prefix="query: ").to_pylist()
+        chunked = root | beam.Create([make_chunked(["one", "two words"], metadata='{"title": "t"}', lead="query: ")])
+        tables = chunked | PackChunks(bits) | GroupByText(bits, every_bucket=False)
+        rows = make_rows(["one", "two words"], metadata='{"title": "t"}', lead="query: ").to_pylist()
         ordered = sorted(rows, key=lambda row: row["text_hash"])
         assert_that(tables | beam.Map(rows_of), equal_to([(0, ordered)]))
     assert list(ordered[0]) == expected
@@ -56,13 +56,13 @@ def test_buckets_without_chunks_get_a_table_when_every_bucket_is_asked_for() -> 
     with pipeline() as root:
         bits = root | "bits" >> beam.Create([BITS])
         chunked = root | beam.Create([make_chunked(*documents[0])])
-        tables = chunked | PackChunks(bits, "") | GroupByText(bits, every_bucket=True)
+        tables = chunked | PackChunks(bits) | GroupByText(bits, every_bucket=True)
         found = tables | beam.Map(rows_of) | beam.Map(lambda b: (b[0], sorted(row["chunk"] for row in b[1])))
         assert_that(found, equal_to(list(grouped(documents, every_bucket=True).items())))
 
 
 def test_bits_follow_from_the_listed_sizes() -> None:
-    found = [FoundDocument(f"{n}.md", f"{n}.md", 4_000_000) for n in range(10)]
+    found = [(FoundDocument(f"{n}.md", f"{n}.md", 4_000_000),) for n in range(10)]
     with pipeline() as root:
         # 40 MB of 4-byte tokens at 100 new tokens a chunk are 100,000 rows of 40 bytes: 4 parts of 1 MB.
         bits = root | beam.Create(found) | ChooseBuckets(100, 10, 1, None)

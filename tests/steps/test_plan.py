@@ -12,7 +12,7 @@ from transforms.core.requests import RequestLimits
 from transforms.errors import RunRefused
 from transforms.group import GroupByText, PackChunks
 from transforms.plan import CountDocuments, PlanBuckets, Tariff, approve_bill
-from transforms.records import Bill, ChunkedDocument, Reject
+from transforms.records import Bill, Carry, ChunkedDocument, FileEntry, Reject
 from transforms.storage.place import RunPlace, open_place
 
 COUNTS = Bill(documents=3, chunks=10, texts=9, texts_to_embed=9, tokens=1_000_000)
@@ -37,27 +37,32 @@ def test_bill_counts_chunks_texts_and_documents(place: RunPlace) -> None:
     with pipeline() as root:
         bits = root | "bits" >> beam.Create([1])
         chunked = root | "chunked" >> beam.Create(documents).with_output_types(ChunkedDocument)
-        counts = chunked | CountDocuments(root | "rejects" >> beam.Create(rejects))
-        tables = chunked | PackChunks(bits, "") | GroupByText(bits, every_bucket=False)
+        unchanged = root | "unchanged" >> beam.Create([FileEntry("e.jsonl", b"d", 5, 2, 9)])
+        counts = chunked | CountDocuments(root | "rejects" >> beam.Create(rejects), unchanged)
+        tables = chunked | PackChunks(bits) | GroupByText(bits, every_bucket=False)
         expected = Bill(
-            documents=4,
+            documents=9,
             documents_rejected=1,
-            documents_empty=1,
+            documents_empty=3,
+            documents_unchanged=5,
             documents_new=2,
             chunks=3,
             texts=2,
             texts_to_embed=2,
             tokens=3,
         )
-        assert_that(tables | PlanBuckets(place, bits, counts), equal_to([expected]))
+        assert_that(
+            tables | PlanBuckets(place, bits, root | "carry" >> beam.Create([Carry()]), counts), equal_to([expected])
+        )
 
 
 def test_bill_without_documents_counts_those_that_the_chunks_name(place: RunPlace) -> None:
     with pipeline() as root:
         bits = root | "bits" >> beam.Create([1])
         chunked = root | "chunked" >> beam.Create([make_chunked(["one"], "a.md"), make_chunked(["one"], "b.md")])
-        tables = chunked | PackChunks(bits, "") | GroupByText(bits, every_bucket=False)
-        bill = tables | PlanBuckets(place, bits, None) | beam.Map(lambda b: (b.documents, b.chunks, b.texts))
+        tables = chunked | PackChunks(bits) | GroupByText(bits, every_bucket=False)
+        planned = tables | PlanBuckets(place, bits, root | "carry" >> beam.Create([Carry()]), None)
+        bill = planned | beam.Map(lambda b: (b.documents, b.chunks, b.texts))
         assert_that(bill, equal_to([(2, 2, 1)]))
 
 

@@ -96,6 +96,17 @@ def test_in_a_bucket_a_newer_folder_stays_until_its_run_is_dead(gs_store: Store)
     assert [file.path for file in gs_store.list_files("versions/000002")] == []
 
 
+@pytest.mark.engines
+def test_in_a_bucket_one_may_say_after_how_long_a_run_is_over(gs_store: Store) -> None:
+    commit_texts(gs_store, texts(3), None)
+    RunFolder(gs_store, "dead").write_bill({})
+    gs_store.write_bytes("versions/000002/_claim.json", b'{"run_id": "dead"}')
+    two_hours_later = time.time() + 7_200
+    assert collect_garbage(gs_store, 1, clock=lambda: two_hours_later) == []
+    removed = collect_garbage(gs_store, 1, clock=lambda: two_hours_later, dead_after_seconds=3_600)
+    assert [path for path, _ in removed] == ["_journal/runs/dead", "versions/000002"]
+
+
 def test_verify_names_every_part_that_is_not_what_the_manifest_says(store: Store) -> None:
     commit_texts(store, texts(40), None, bits=2)
     manifest = current_manifest(store)

@@ -12,10 +12,12 @@ import pytest
 
 from tests.storage.builders import DIMENSION, hash_of, texts, vectors_of
 from transforms.core.buckets import bucket_of
-from transforms.storage.journal import MAX_SEGMENT_BYTES, Journal, JournalWriter
-from transforms.storage.journal_frames import pack_frame, read_frames
+from transforms.storage.journal import Journal, JournalWriter
+from transforms.storage.journal_frames import index_bytes, pack_frame, pack_index, read_frames, read_index
+from transforms.storage.journal_writer import MAX_SEGMENT_BYTES
+from transforms.storage.local_store import LocalStore
 from transforms.storage.run_folder import RunFolder
-from transforms.storage.store import LocalStore, Store
+from transforms.storage.store import MakeHead, Store, no_head
 
 BITS = 2
 
@@ -132,6 +134,30 @@ def test_any_damaged_byte_ends_the_reading_before_its_frame() -> None:
         assert [frame.hash_list() for frame in read_frames(bytes(data))] == [[hash_of("text 0")]]
 
 
+def test_an_index_names_the_hashes_of_the_frames_behind_it() -> None:
+    frames = [pack_frame([hash_of(text) for text in some], vectors_of(some), 1, "m") for some in (["a", "b"], ["c"])]
+    index = pack_index(frames)
+    data = b"".join([index, *frames])
+    assert index_bytes(data) == len(index) == 16 + 3 * 32
+    assert read_index(index) == read_index(data) == [hash_of(text) for text in "abc"]
+    assert [frame.hash_list() for frame in read_frames(data)] == [[hash_of("a"), hash_of("b")], [hash_of("c")]]
+    assert read_index(b"".join(frames)) is None
+    assert index_bytes(b"".join(frames)) == index_bytes(b"EBI1") == 0
+    for at in range(len(index)):
+        damaged = bytearray(index)
+        damaged[at] ^= 1
+        assert read_index(bytes(damaged)) is None
+        assert read_index(index[:at]) is None
+
+
+def test_a_segment_with_a_damaged_index_is_read_by_its_frames(local_store: Store) -> None:
+    frame = pack_frame([hash_of("a")], vectors_of(["a"]), 1, "m")
+    damaged = bytearray(pack_index([frame]))
+    damaged[-1] ^= 1
+    local_store.write_bytes("_journal/f/00-00000/run-abc.seg.000000", bytes(damaged) + frame)
+    check_readable(Journal(local_store, "f"), ["a"], 0)
+
+
 def test_frames_say_what_was_charged_and_by_whom() -> None:
     (frame,) = read_frames(pack_frame([hash_of("a")], vectors_of(["a"]), 2**40, "größte"))
     assert (frame.prompt_tokens, frame.model_reported, frame.texts, frame.dimension) == (2**40, "größte", 1, DIMENSION)
@@ -213,8 +239,8 @@ class SyncedStore(LocalStore):
     def sync_seconds(self) -> float:
         return 0.001
 
-    def append(self, path: str) -> Any:
-        appender = super().append(path)
+    def append(self, path: str, make_head: MakeHead = no_head) -> Any:
+        appender = super().append(path, make_head)
         really_sync = appender.sync
 
         def sync() -> None:

@@ -10,8 +10,9 @@ from tests.storage.builders import DIMENSION, commit_texts, hash_of, texts, vect
 from transforms.core.buckets import bucket_of
 from transforms.core.tables import list_of_hashes
 from transforms.errors import CommitConflict, FatalError
+from transforms.storage.local_store import LocalStore
 from transforms.storage.previous_version import PreviousVersion
-from transforms.storage.store import LocalStore, Store
+from transforms.storage.store import Store
 from transforms.storage.versions import remove_old_versions
 
 
@@ -75,6 +76,13 @@ def test_rows_have_all_columns_but_the_vector_even_where_there_are_none(local_st
     assert "vector" not in full.column_names
     empty = next(previous.read_rows(1, bucket) for bucket in (0, 1) if not previous.read_rows(1, bucket).num_rows)
     assert empty.schema.equals(full.schema)
+
+
+def test_only_the_columns_named_are_read(store: Store) -> None:
+    previous = PreviousVersion(store, commit_texts(store, texts(20), None, bits=1))
+    whole = previous.read_rows(1, 0)
+    assert previous.read_rows(1, 0, ("id", "doc_id")).equals(whole.select(["id", "doc_id"]))
+    assert previous.read_rows(3, 7, ("id",)).column_names == ["id"]
 
 
 def test_the_part_of_exactly_this_bucket_is_named(local_store: Store) -> None:

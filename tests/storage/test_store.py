@@ -15,7 +15,8 @@ import pytest
 from tests.storage.builders import commit_texts, texts
 from transforms.errors import ConfigError
 from transforms.storage.local_files import LocalAppender
-from transforms.storage.store import LocalStore, Store, open_store
+from transforms.storage.local_store import LocalStore
+from transforms.storage.store import Store, open_store
 
 
 def names_in(store: Store, folder: str) -> list[str]:

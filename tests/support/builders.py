@@ -15,20 +15,24 @@ def make_document(text: str = "Some text.", doc_id: str = "a.md", media_type: st
     return Document(doc_id, f"docs/{doc_id}", text, media_type)
 
 
-def make_chunked(chunks: list[str], doc_id: str = "a.md", metadata: str = "{}") -> ChunkedDocument:
+def make_chunked(chunks: list[str], doc_id: str = "a.md", metadata: str = "{}", lead: str = "") -> ChunkedDocument:
     """A document whose text is its chunks, one after another with a blank between, each of one token a word."""
     spans, at = [], 0
     for chunk in chunks:
         spans.append(Span(at, at + len(chunk), len(chunk.split())))
         at += len(chunk) + 1
-    return ChunkedDocument(doc_id, f"docs/{doc_id}", " ".join(chunks), metadata, tuple(spans))
+    ids, count = tuple(chunk_ids(doc_id, chunks)), len(chunks)
+    return ChunkedDocument(
+        doc_id, f"docs/{doc_id}", " ".join(chunks), tuple(spans), ids, (metadata,) * count, (lead,) * count
+    )
 
 
-def make_rows(chunks: list[str], doc_id: str = "a.md", metadata: str = "{}", prefix: str = "") -> pa.Table:
+def make_rows(chunks: list[str], doc_id: str = "a.md", metadata: str = "{}", lead: str = "") -> pa.Table:
     """Chunks as the shuffle carries them."""
     document = make_chunked(chunks, doc_id, metadata)
     columns = {
-        "text_hash": [text_hash(prefix + chunk) for chunk in chunks],
+        "text_hash": [text_hash(lead + chunk) for chunk in chunks],
+        "lead": [lead] * len(chunks),
         "id": chunk_ids(doc_id, chunks),
         "doc_id": [doc_id] * len(chunks),
         "token_count": [span.token_count for span in document.spans],

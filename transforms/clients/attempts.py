@@ -88,9 +88,19 @@ class Attempts:
         self._last_read_at = 0.0
 
     def make(
-        self, texts: Sequence[str], tokens: int, *, is_retry: bool, is_probe: bool = False
+        self,
+        texts: Sequence[str],
+        tokens: int,
+        *,
+        is_retry: bool,
+        is_probe: bool = False,
+        land: Callable[[DecodedAnswer], None] = lambda answer: None,
     ) -> DecodedAnswer | Verdict:
         """Wait for the pace, send, and return checked vectors or what the failure means.
+
+        Args:
+            land: puts a good answer where it is safe. The place in flight is given back after that, so that a kill never
+                costs more answers than requests may be in flight.
 
         Raises:
             FatalError: the run was stopped while waiting.
@@ -101,16 +111,25 @@ class Attempts:
         cost = len(texts) if self._profile.requests_cost_per_input else 1
         ticket = self._pacer.admit(cost, tokens)
         try:
-            if not is_probe:
-                self._tally.attempt(is_retry)
-            outcome = self._exchange.post(body)
+            outcome = self._post(body, ticket, is_retry, is_probe)
+            checked = self._check(outcome, texts)
+            if isinstance(checked, DecodedAnswer):
+                answer = self._good(checked, outcome, ticket, tokens, is_probe)
+                land(answer)
+                return answer
         finally:
             self._pacer.release(ticket)
-        self._note_flight(ticket)
-        checked = self._check(outcome, texts)
-        if isinstance(checked, DecodedAnswer):
-            return self._good(checked, outcome, ticket, tokens, is_probe)
         return self._bad(checked, texts, ticket, tokens)
+
+    def _post(self, body: bytes, ticket: Ticket, is_retry: bool, is_probe: bool) -> Reply | NoReply:
+        try:
+            if not is_probe:
+                self._tally.attempt(is_retry)
+            return self._exchange.post(body)
+        finally:
+            if not is_probe:
+                self._tally.landed(self._clock() - ticket.sent_at)
+            self._note_flight(ticket)
 
     def leave_out_encoding(self) -> None:
         """Ask for floats from now on, or leave ``encoding_format`` out where floats were asked for already."""
@@ -160,7 +179,7 @@ class Attempts:
                 settings.host,
                 settings.base_url,
                 settings.model,
-                settings.api_key_env,
+                settings.key_name,
                 self._max_wait_seconds,
             ),
         )

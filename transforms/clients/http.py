@@ -11,6 +11,7 @@ import requests.adapters
 import urllib3.exceptions
 from urllib3.util.retry import Retry
 
+from transforms.clients.secret_manager import is_secret_version
 from transforms.core.failures import NoReply, Reply
 from transforms.core.profiles import Profile, find_profile, overridden
 
@@ -29,6 +30,7 @@ class EndpointSettings:
         model: as sent.
         dimensions: sent as an integer when set; None takes the model's own.
         api_key_env: the name of the environment variable that holds the key, "" for servers without one.
+        api_key_secret: the version of a secret in Google's Secret Manager that holds the key instead, "" for none.
         input_prefix: what the caller puts before each text; the client sends texts as they are submitted.
         profile: name of a row of ``core/profiles.py``, None to choose by host.
         profile_overrides: single values of that row, replaced.
@@ -43,6 +45,7 @@ class EndpointSettings:
     model: str = "text-embedding-3-small"
     dimensions: int | None = None
     api_key_env: str = "COMETAPI_KEY"
+    api_key_secret: str = ""
     input_prefix: str = ""
     profile: str | None = None
     profile_overrides: tuple[tuple[str, object], ...] = ()
@@ -61,6 +64,10 @@ class EndpointSettings:
         for name in ("connect_timeout_seconds", "read_timeout_seconds", "total_timeout_seconds", "max_outage_seconds"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.api_key_secret and not is_secret_version(self.api_key_secret):
+            raise ValueError(
+                "api_key_secret must name a version of a secret, as in projects/P/secrets/S/versions/latest, never be the key"
+            )
         if self.provider == "openai-compatible":
             self._check_base_url()
             profile = self.find_profile()
@@ -80,6 +87,11 @@ class EndpointSettings:
             raise ValueError("base_url must not hold a user or a password; name the key's variable in api_key_env")
         if parts.path.rstrip("/").endswith("/embeddings"):
             raise ValueError(f"base_url must end before /embeddings, got {self.base_url!r}")
+
+    @property
+    def key_name(self) -> str:
+        """What people know the key by: its secret or its variable; "" where none is sent."""
+        return self.api_key_secret or self.api_key_env
 
     @property
     def host(self) -> str:

@@ -5,6 +5,7 @@ trying things out, not for a product's search.
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from transforms.clients.base import Answer, EndpointFacts, Refusal
 from transforms.clients.static_model import DIMENSIONS, MODEL_NAME, load_static_model
+from transforms.core.latency import latency_class
 from transforms.core.requests import RequestLimits
 from transforms.errors import ConfigError, RunInterrupted
 from transforms.records import Usage
@@ -117,12 +119,14 @@ class LocalClient:
 
     def _embed_request(self, texts: Sequence[str], start: int) -> tuple[Answer, list[Refusal]]:
         with self._embedding:
+            began = time.monotonic()
             embedded = self._model.embed(texts)
+            took = latency_class(time.monotonic() - began)
         vectors = {start + offset: text.vector for offset, text in enumerate(embedded) if text.vector is not None}
         refusals = [_no_tokens(start + offset) for offset, text in enumerate(embedded) if text.vector is None]
         tokens = sum(text.token_count for text in embedded)
         with self._counting:
-            self._usage += Usage(requests=1, prompt_tokens=tokens)
+            self._usage += Usage(requests=1, prompt_tokens=tokens, latencies=(*(0,) * took, 1))
         matrix = np.stack(list(vectors.values())) if vectors else np.empty((0, self._model.dimension), np.float32)
         return Answer(tuple(vectors), matrix, tokens, MODEL_NAME), refusals
 

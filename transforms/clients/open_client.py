@@ -4,7 +4,7 @@ import threading
 import time
 
 from transforms.clients.base import EmbeddingClient
-from transforms.clients.credentials import read_key
+from transforms.clients.credentials import find_key
 from transforms.clients.endpoint import Chance, OpenAICompatibleClient, fitting_limits, fitting_pace
 from transforms.clients.http import EndpointSettings, HttpExchange
 from transforms.clients.paced import MemoryCell, PaceCell
@@ -29,7 +29,7 @@ def open_client(
     share, so that no more processes than lanes may be at work at once.
 
     Raises:
-        ConfigError: the key's environment variable is not set in this process.
+        ConfigError: the key cannot be had in this process.
     """
     key = (settings, quota, limits, run_id, lanes)
     with _lock:
@@ -70,7 +70,7 @@ def _open(settings: EndpointSettings, quota: Quota, limits: RequestLimits, run_i
     profile = settings.find_profile()
     request_limits = fitting_limits(limits, profile, quota, lanes)
     pace = fitting_pace(quota, profile, request_limits, lanes)
-    key = read_key(settings.api_key_env)
+    key = find_key(settings.api_key_env, settings.api_key_secret)
     return OpenAICompatibleClient(
         settings,
         profile,

@@ -78,6 +78,10 @@ class _Job:
     on_answer: Callable[[Answer], None]
     refusals: list[Refusal]
 
+    def land(self, piece: Sequence[int], decoded: DecodedAnswer) -> None:
+        """Hand an answer for some of the texts to whoever submitted them."""
+        self.on_answer(Answer(tuple(piece), decoded.vectors, decoded.prompt_tokens, decoded.model_reported))
+
 
 class Deliverer:
     """Get every text of a submission answered or refused, one submission per calling thread.
@@ -220,10 +224,8 @@ class Deliverer:
         tokens = sum(job.token_counts[position] for position in piece)
         while True:
             self._circuit.pass_through()
-            outcome = self._try(texts, tokens)
+            outcome = self._try(texts, tokens, lambda answer: job.land(piece, answer))
             if isinstance(outcome, DecodedAnswer):
-                answer = Answer(tuple(piece), outcome.vectors, outcome.prompt_tokens, outcome.model_reported)
-                job.on_answer(answer)
                 self._circuit.count(len(piece), 0)
                 return None
             if outcome.action in (Action.SHRINK, Action.REJECT):
@@ -236,7 +238,7 @@ class Deliverer:
             if not outcome.verdict.rule.free:
                 return replace(outcome, action=Action.BISECT)
 
-    def _try(self, texts: Sequence[str], tokens: int) -> DecodedAnswer | Stuck:
+    def _try(self, texts: Sequence[str], tokens: int, land: Callable[[DecodedAnswer], None]) -> DecodedAnswer | Stuck:
         """Attempt one request under the retry policy."""
         began = self._clock()
         hits: Counter[str] = Counter()
@@ -244,7 +246,7 @@ class Deliverer:
         attempt = 0
         while True:
             attempt += 1
-            outcome = self._attempts.make(texts, tokens, is_retry=attempt > 1)
+            outcome = self._attempts.make(texts, tokens, is_retry=attempt > 1, land=land)
             if isinstance(outcome, DecodedAnswer):
                 self._earn()
                 return outcome

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import replace
 
+from transforms.core.latency import CLASSES, latency_class
 from transforms.records import Usage
 
 _log = logging.getLogger(__name__)
@@ -19,6 +20,7 @@ class Tally:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._usage = Usage()
+        self._latencies = [0] * CLASSES
         self._probe_tokens = 0
         self._model_reported: str | None = None
         self._warned_of_truncation = False
@@ -31,6 +33,12 @@ class Tally:
                 requests=self._usage.requests + 1,
                 requests_retried=self._usage.requests_retried + is_retry,
             )
+
+    def landed(self, seconds: float) -> None:
+        """Count an attempt that is over, however it ended, by how long it took."""
+        at = latency_class(seconds)
+        with self._lock:
+            self._latencies[at] += 1
 
     def throttled(self) -> None:
         """Count an answer that said "too many"."""
@@ -67,7 +75,7 @@ class Tally:
     def usage(self, seconds_paced: float) -> Usage:
         """Give the counts so far."""
         with self._lock:
-            return replace(self._usage, seconds_paced=seconds_paced)
+            return replace(self._usage, seconds_paced=seconds_paced, latencies=tuple(self._latencies))
 
     def probe_tokens(self) -> int:
         """Tokens that probes were charged, which ``usage`` leaves out."""

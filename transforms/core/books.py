@@ -10,15 +10,17 @@ from urllib.parse import unquote
 from transforms.core.archives import Archive
 from transforms.core.html import read_page
 from transforms.core.markup_events import walk_xml
-from transforms.core.pages import check_size, clean_text
+from transforms.core.pages import check_size
 from transforms.errors import UnreadableDocument
+from transforms.records import HeadingPlaces
 
 _ENCRYPTION = "META-INF/encryption.xml"
+_BETWEEN = "\n\n"
 _PAGES = ("application/xhtml+xml", "text/html", "application/x-dtbook+xml")
 
 
-def read_book(archive: Archive) -> tuple[str, dict[str, object]]:
-    """Return the chapters in reading order, an empty line between them, with the book's ``title`` and ``language``.
+def read_book(archive: Archive) -> tuple[str, dict[str, object], HeadingPlaces]:
+    """Return the chapters in reading order, an empty line between them, the book's ``title`` and ``language``, its headings.
 
     Raises:
         UnreadableDocument: ``encrypted`` when the shop that sold it has locked its chapters; as ``Archive.read``.
@@ -27,16 +29,22 @@ def read_book(archive: Archive) -> tuple[str, dict[str, object]]:
     book = _Book(posixpath.dirname(package))
     walk_xml(archive.read(package), book.start, book.end, book.text)
     locked = _locked(archive) if _ENCRYPTION in archive.names else frozenset()
-    texts, chars = [], 0
+    texts: list[str] = []
+    headings: list[tuple[int, int, int]] = []
+    chars = 0
     for part in book.chapters():
         if part in locked:
             raise UnreadableDocument("encrypted: the book's chapters are locked (DRM); only its own reader opens it")
-        text = clean_text(read_page(archive.read(part))[0]).strip()
-        chars += len(text)
-        check_size(chars)
+        page = read_page(archive.read(part))
+        text = page.text.strip()
         if text:
+            moved = chars - page.text.index(text)
+            headings += [(start + moved, end + moved, level) for start, end, level in page.headings]
             texts.append(text)
-    return "\n\n".join(texts), {name: value.replace("\0", "").strip() for name, value in book.said.items()}
+            chars += len(text) + len(_BETWEEN)
+            check_size(chars)
+    said: dict[str, object] = {name: value.replace("\0", "").strip() for name, value in book.said.items()}
+    return _BETWEEN.join(texts), said, tuple(headings)
 
 
 def _package(archive: Archive) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import regex
 
-from transforms.core.headings import find_headings
+from transforms.core.blocks import Blocks
+from transforms.core.headings import Outline
 
 _NON_SPACE = re.compile(r"\S")
 _CLUSTER = regex.compile(r"\X")
@@ -25,18 +26,31 @@ _NEAR = 100  # Characters before a reach in which a word nearly always ends.
 _MOST_LOOK_AHEAD = 200  # Characters after a reach that a pattern may look at to see what follows the boundary.
 
 
-class Boundaries:
-    """The boundaries of one text, from the best kind to the least."""
+_Kind = Callable[[int, int], Iterable[int]]
 
-    def __init__(self, text: str, media_type: str, sentences_first: bool) -> None:
+
+class Boundaries:
+    """The boundaries of one text, from the best kind to the least.
+
+    Args:
+        outline: its headings and fenced code; none where the markup does not count.
+        blocks: what is to be kept whole.
+        ranking: ``prose``, ``sentences`` (above lines) or ``code`` (where blocks begin, then lines).
+    """
+
+    def __init__(self, text: str, outline: Outline, blocks: Blocks, ranking: str = "prose") -> None:
         self._text = text
-        self._outline = find_headings(text, media_type)
-        self._heading_starts = [heading.start for heading in self._outline.headings]
-        self._better_than_words: tuple[Callable[[int, int], Iterable[int]], ...] = (
-            (self._paragraphs_and_sentences, self._lines)
-            if sentences_first
-            else (self._headings, self._paragraphs, self._lines, self._sentences)
-        )
+        self._outline = outline
+        self._blocks = blocks
+        self._heading_starts = [heading.start for heading in outline.headings]
+        self._better_than_words = self._rankings()[ranking]
+
+    def _rankings(self) -> dict[str, tuple[_Kind, ...]]:
+        return {
+            "prose": (self._headings, self._paragraphs, self._lines, self._sentences),
+            "sentences": (self._paragraphs_and_sentences, self._lines),
+            "code": (self._outermost_blocks, self._lines),
+        }
 
     def last(self, low: int, high: int) -> int | None:
         """Return the last boundary of the best kind found in ``low < position <= high``; None when there is none at all."""
@@ -60,14 +74,28 @@ class Boundaries:
                     return start
         return None
 
-    def before_heading(self, position: int) -> int:
-        """Return where a heading begins when ``position`` comes right after it, so that it stays with its text."""
+    def whole(self, fresh: int, high: int, fits: Callable[[int, int], bool]) -> tuple[int, int] | None:
+        """Return the outermost block that a cut at ``high`` would part and that fits a chunk of its own.
+
+        None where there is none that begins at ``fresh`` or later: what is parted already is not kept whole any more.
+        """
+        around = self._blocks.around(high)
+        return next((block for block in around if block[0] >= fresh and fits(*block)), None)
+
+    def before_heading(self, position: int, low: int) -> int:
+        """Return where a heading begins, after ``low``, when ``position`` comes right after it, so that it stays with its text.
+
+        A heading is also the head of a block of code. Without one, the position itself.
+        """
+        if (head := self._blocks.before_head(position, low)) < position:
+            return head
         at = bisect_right(self._heading_starts, position - 1) - 1 if self._heading_starts else -1
         if at < 0:
             return position
         heading = self._outline.headings[at]
         between = self._text[heading.end : min(position, heading.end + _MOST_LOOK_AHEAD)]
-        return heading.start if heading.end + len(between) >= position and not between.strip() else position
+        is_right_after = heading.end + len(between) >= position and not between.strip()
+        return heading.start if heading.start > low and is_right_after else position
 
     def _headings(self, low: int, high: int) -> Sequence[int]:
         if not self._heading_starts:
@@ -77,6 +105,9 @@ class Boundaries:
         ]
         highest = min((heading.level for heading in found), default=0)
         return [heading.start for heading in found if heading.level == highest]
+
+    def _outermost_blocks(self, low: int, high: int) -> Iterator[int]:
+        return self._blocks.outermost_starts(low, skip_space(self._text, high))
 
     def _paragraphs(self, low: int, high: int) -> Iterable[int]:
         if self._text.find("\n", low + 1, high + 1) < 0:  # Far cheaper than a pattern, and most reaches hold none.
@@ -92,7 +123,7 @@ class Boundaries:
 
     def _sentences(self, low: int, high: int) -> Iterator[int]:
         for match in _SENTENCE.finditer(self._text, low, high + _MOST_LOOK_AHEAD):
-            if low < match.end() <= high and _is_cluster_boundary(self._text, match.end()):
+            if low < match.end() <= high and is_cluster_boundary(self._text, match.end()):
                 yield match.end()
 
     def _paragraphs_and_sentences(self, low: int, high: int) -> Iterator[int]:
@@ -100,7 +131,7 @@ class Boundaries:
 
     def _words(self, low: int, high: int) -> Iterator[int]:
         return (
-            position for position in _starts(_WORD, self._text, low, high) if _is_cluster_boundary(self._text, position)
+            position for position in _starts(_WORD, self._text, low, high) if is_cluster_boundary(self._text, position)
         )
 
 
@@ -159,7 +190,7 @@ def _starts(pattern: re.Pattern[str], text: str, low: int, high: int) -> Iterato
         yield match.start()
 
 
-def _is_cluster_boundary(text: str, position: int) -> bool:
+def is_cluster_boundary(text: str, position: int) -> bool:
     """Tell whether nothing at ``position`` clings to the character before it, which is punctuation or white space."""
     if position >= len(text) or text[position] < "\u0300":
         return True

@@ -38,12 +38,26 @@ def chunk_ids(doc_id: str, chunks: Iterable[str]) -> list[str]:
     return ids
 
 
-def vector_fingerprint(model: str, dimensions: int | None, input_prefix: str, host: str) -> str:
+def ids_with_context(ids: Iterable[str], contexts: Iterable[str]) -> list[str]:
+    """Return ids that also depend on the context sent before each chunk, where there is one.
+
+    A chunk whose context changed has another text hash and may lie in another bucket, where nobody sees that its id was
+    there before: under its old id it would be reported as added and as removed at once.
+    """
+    return [
+        hashlib.blake2b(f"{one}{context}".encode(), digest_size=16).hexdigest() if context else one
+        for one, context in zip(ids, contexts, strict=True)
+    ]
+
+
+def vector_fingerprint(model: str, dimensions: int | None, input_prefix: str, host: str, context: str = "none") -> str:
     """Name what determines a vector, so that a journal is only ever read by runs whose vectors would be the same.
 
-    The input prefix is part of every text hash as well; it is named here so that journals of different prefixes never mix.
+    What is sent before a chunk is part of every text hash as well; prefix and context are named here so that journals of
+    different ones never mix.
     """
-    return _digest({"model": model, "dimensions": dimensions, "input_prefix": input_prefix, "host": host})
+    named = {"model": model, "dimensions": dimensions, "input_prefix": input_prefix, "host": host}
+    return _digest(named if context == "none" else {**named, "context": context})
 
 
 def settings_fingerprint(settings: Mapping[str, object]) -> str:

@@ -49,7 +49,7 @@ def _body(part: Message) -> str:
     payload = part.get_payload(decode=True)
     content = payload if isinstance(payload, bytes) else b""
     if part.get_content_type() == "text/html":
-        return read_page(content)[0]
+        return read_page(content).text
     return decode_text(content, part.get_content_charset()).text
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from transforms.core.vector_coding import VectorCoding
 from transforms.errors import FatalError
 
 FORMAT = "embedbeam/1"
@@ -44,6 +45,10 @@ class Stamp:
         chunker: how texts were cut, as a JSON object.
         column: the column that holds the vectors.
         spec_version: of these keys.
+        context: what else was put before a chunk, as ``embedding.context`` names it; "" where nothing was.
+        quantization: int8 or binary, as in ``core.vector_coding``; "" where the numbers themselves are stored.
+        scales: of int8, base64 of float32 little-endian; "" otherwise.
+        source_dimensions: how long the model's own vectors are, where these were made shorter afterwards; 0 otherwise.
     """
 
     model: str
@@ -55,6 +60,14 @@ class Stamp:
     chunker: str
     column: str = "vector"
     spec_version: int = 1
+    context: str = ""
+    quantization: str = ""
+    scales: str = ""
+    source_dimensions: int = 0
+
+    def coding(self) -> VectorCoding:
+        """Return how to read the vector column; float16 reads as float32 does."""
+        return VectorCoding(self.dimensions, self.quantization or "float32", self.scales)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +83,7 @@ class Manifest:
         previous_version: the version that this one grew from; 0 when it is the first.
         summary: the run's summary, as printed.
         canary: the fixed sentence's vector, base64 of float32 little-endian bytes; "" when none was asked for.
+        derived: for a dataset that was made from another one, from which and how; empty otherwise.
     """
 
     version: int
@@ -84,11 +98,19 @@ class Manifest:
     previous_version: int
     summary: Mapping[str, Any]
     canary: str = ""
+    derived: Mapping[str, Any] = field(default_factory=dict)
     format: str = field(default=FORMAT)
 
     def to_json(self) -> bytes:
-        """Return the manifest's bytes: keys in the documented order, indented, one newline at the end."""
+        """Return the manifest's bytes: keys in the documented order, indented, one newline at the end.
+
+        What only some datasets have, such as derived ones, is left out of all others.
+        """
         named = asdict(self)
+        for place, names in ((named["stamp"], _LEFT_OUT_OF_STAMPS), (named, ("derived",))):
+            for name in names:
+                if not place[name]:
+                    del place[name]
         ordered = {"format": named.pop("format"), **named}
         return (json.dumps(ordered, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
@@ -131,7 +153,8 @@ def _take_fields(found: Mapping[str, Any], kind: type, source: str, prefix: str)
     return {f.name: found[f.name] for f in fields(kind) if f.name in found}
 
 
-_HAVE_DEFAULTS = frozenset({"canary", "column", "spec_version", "format"})
+_LEFT_OUT_OF_STAMPS = ("context", "quantization", "scales", "source_dimensions")
+_HAVE_DEFAULTS = frozenset({"canary", "column", "spec_version", "format", "derived", *_LEFT_OUT_OF_STAMPS})
 
 
 def check_complete(manifest: Manifest) -> None:

@@ -10,6 +10,7 @@ from transforms.core.sheets import read_workbook
 from transforms.core.slides import read_slides
 from transforms.core.word import read_word
 from transforms.errors import UnreadableDocument
+from transforms.records import HeadingPlaces
 
 _OOXML = "application/vnd.openxmlformats-officedocument"
 _READERS = {
@@ -19,10 +20,10 @@ _READERS = {
 }
 
 
-def read_package(content: bytes) -> tuple[str, dict[str, object]]:
+def read_package(content: bytes) -> tuple[str, dict[str, object], HeadingPlaces]:
     """Return the text of a DOCX, PPTX, XLSX or EPUB document with its metadata and its ``media_type``.
 
-    Headings, slide titles and names of sheets are written as Markdown headings.
+    Headings, slide titles and names of sheets are written as Markdown headings; those of a book are told by their places.
 
     Raises:
         UnreadableDocument: ``unsupported_format`` for any other archive; ``damaged``, ``encrypted``, ``zip_bomb``,
@@ -30,8 +31,8 @@ def read_package(content: bytes) -> tuple[str, dict[str, object]]:
     """
     archive = Archive(content)
     if "META-INF/container.xml" in archive.names:
-        text, metadata = read_book(archive)
-        return text, {**metadata, "media_type": "application/epub+zip"}
+        text, metadata, headings = read_book(archive)
+        return text, {**metadata, "media_type": "application/epub+zip"}, headings
     main = office_part(archive) if "[Content_Types].xml" in archive.names else ""
     kind = posixpath.dirname(unquote(main)).partition("/")[0]
     if kind not in _READERS or not main.endswith(".xml"):
@@ -40,4 +41,4 @@ def read_package(content: bytes) -> tuple[str, dict[str, object]]:
         )
     read, media_type = _READERS[kind]
     text, metadata = read(archive, main)
-    return text, {**metadata, **read_properties(archive, metadata), "media_type": media_type}
+    return text, {**metadata, **read_properties(archive, metadata), "media_type": media_type}, ()

@@ -9,9 +9,11 @@ from html import escape
 
 _STYLE = """
 :root{color-scheme:light dark;--paper:#f6f5f1;--card:#fff;--ink:#1d2126;--soft:#5d6670;--line:#e3e1da;--accent:#2b5fa8;
---track:#ecebe5;--a:#2b5fa8;--b:#2f8f6b;--c:#c28a1b;--d:#b8492f;--e:#a9b1b9;--alarm:#a83a20;--alarm-paper:#fbeae4}
+--track:#ecebe5;--s0:#0072b2;--s1:#d55e00;--s2:#009e73;--s3:#cc79a7;--s4:#b98300;--s5:#56b4e9;--s6:#7a5bb5;--s7:#8d959c;
+--a:#2b5fa8;--b:#2f8f6b;--c:#c28a1b;--d:#b8492f;--e:#a9b1b9;--alarm:#a83a20;--alarm-paper:#fbeae4}
 @media(prefers-color-scheme:dark){:root{--paper:#14171b;--card:#1c2127;--ink:#e8eaec;--soft:#9aa4ae;--line:#2c333b;
---accent:#7fb0f0;--track:#2a3038;--a:#6fa3e8;--b:#4fb58d;--c:#d9a741;--d:#e0785c;--e:#5b6570;--alarm:#f09a80;
+--accent:#7fb0f0;--track:#2a3038;--s0:#4aa3df;--s1:#f0844a;--s2:#2bc49a;--s3:#e39cc4;--s4:#e6b03c;--s5:#8fd0f5;
+--s6:#ab90e0;--s7:#7d868e;--a:#6fa3e8;--b:#4fb58d;--c:#d9a741;--d:#e0785c;--e:#5b6570;--alarm:#f09a80;
 --alarm-paper:#3a211a}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,
@@ -41,17 +43,36 @@ th{font-weight:500;color:var(--soft);font-size:13px;text-align:left}
 td,th{padding:5px 0 5px 14px;vertical-align:top;border-top:1px solid var(--line)}
 tr:first-child>*{border-top:0}
 td:first-child,th:first-child{padding-left:0;overflow-wrap:anywhere}
+td{overflow-wrap:anywhere}
+.quoted{border-top:1px solid var(--line);padding:10px 0 6px;font-size:14px;overflow-wrap:anywhere}
+.quoted:first-of-type{border-top:0;padding-top:0}.quoted p{margin:4px 0 0}.quoted span{color:var(--soft)}
 .n{text-align:right;white-space:nowrap}
 .bar{display:block;height:5px;border-radius:3px;background:var(--accent);opacity:.75;margin-top:3px;min-width:2px}
 svg{display:block;width:100%;height:150px;border-bottom:1px solid var(--line)}svg rect{fill:var(--accent)}
 .most,.axis{color:var(--soft);font-size:12px}.axis{position:relative;height:20px;margin-top:3px}
 .axis span{position:absolute;transform:translateX(-50%);white-space:nowrap}.axis .first{transform:none}
 .axis .last{left:auto!important;right:0;transform:none}
-dl{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:4px 18px;margin:0;font-size:14px}
+.line{fill:none;stroke:var(--accent);stroke-width:2;vector-effect:non-scaling-stroke}.line.d{stroke:var(--d)}
+.low svg{height:90px}.bad svg rect{fill:var(--d)}svg .over{fill:transparent}.line.d,.line.a{background:none;fill:none}
+.legend{display:flex;flex-wrap:wrap;gap:2px 18px;font-size:13px;color:var(--soft);margin:0 0 10px}
+.legend span{overflow-wrap:anywhere}
+.map{position:relative;height:440px;border:1px solid var(--line);border-radius:8px;overflow:hidden}
+.map div{position:absolute;inset:12px}
+.map i{position:absolute;width:8px;height:8px;margin:-4px 0 0 -4px;border-radius:50%;opacity:.7}
+.map i::before{content:"";position:absolute;inset:-4px}
+.map i:hover,.map i:focus{opacity:1;outline:2px solid var(--ink);z-index:2}
+.map i:hover::after,.map i:focus::after{content:attr(data-t);position:fixed;left:12px;right:12px;bottom:12px;z-index:3;
+max-width:680px;margin:0 auto;padding:10px 14px;border-radius:8px;background:var(--ink);color:var(--paper);
+font:14px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif;overflow-wrap:anywhere;pointer-events:none}
+.s0{background:var(--s0)}.s1{background:var(--s1)}.s2{background:var(--s2)}.s3{background:var(--s3)}
+.s4{background:var(--s4)}.s5{background:var(--s5)}.s6{background:var(--s6)}.s7{background:var(--s7)}
+dl{display:grid;grid-template-columns:fit-content(60%) minmax(0,1fr);gap:4px 18px;margin:0;font-size:14px}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 footer{color:var(--soft);font-size:13px;margin-top:20px}
 @media(max-width:720px){main{padding:20px 12px 32px}.grid{grid-template-columns:minmax(0,1fr)}section{padding:16px 14px}
-.figures{grid-template-columns:repeat(2,minmax(0,1fr))}svg{height:110px}h1{font-size:21px}td,th{padding-left:10px}}
+.figures{grid-template-columns:repeat(2,minmax(0,1fr))}svg{height:110px}
+.low svg{height:70px}.map{height:330px}td:first-child{min-width:6.5em}h1{font-size:21px}
+table{font-size:13px}td,th{padding-left:8px}section{overflow-x:auto}}
 @media print{body{background:#fff}section,.figure{break-inside:avoid}}
 """
 
@@ -137,6 +158,12 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequenc
 
 def _right(at: int, numbers: Sequence[int]) -> str:
     return ' class="n"' if at in numbers else ""
+
+
+def quotes(title: str, quoted: Iterable[tuple[str, str]]) -> str:
+    """Show what documents say, each after its name, under a small title."""
+    said = "".join(f"<p>{escape(name)} <span>{escape(words)}</span></p>" for name, words in quoted)
+    return f'<div class="quoted"><b>{escape(title)}</b>{said}</div>'
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:

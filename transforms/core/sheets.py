@@ -9,7 +9,7 @@ import re
 from transforms.core.archives import Archive
 from transforms.core.markup_events import walk_xml
 from transforms.core.office_parts import related, relations
-from transforms.core.pages import check_size, clean_text
+from transforms.core.pages import check_size, join_pages
 
 _MOST_EMPTY_CELLS = 50
 """Tabs for empty cells in a row; a cell far to the right follows after these."""
@@ -22,9 +22,10 @@ _CELL_NAME = re.compile(r"([A-Z]{1,3})[0-9]+")
 
 
 def read_workbook(archive: Archive, main: str) -> tuple[str, dict[str, object]]:
-    """Return every sheet with a text, in order: its name as a heading, then a line a row with its cells between tabs.
+    """Return every sheet as a page (see ``join_pages``): its name as a heading, then a line a row with its cells between tabs.
 
-    Of a formula the value is read that the workbook was saved with; dates are written as ISO 8601.
+    A sheet without a text is an empty page. Of a formula the value is read that the workbook was saved with; dates are
+    written as ISO 8601.
     """
     strings = related(archive, main, "sharedStrings")
     styles = related(archive, main, "styles")
@@ -36,9 +37,9 @@ def read_workbook(archive: Archive, main: str) -> tuple[str, dict[str, object]]:
         reader = _SheetReader(shared, dates, epoch, chars)
         walk_xml(archive.read(part), reader.start, reader.end, reader.text)
         chars = reader.chars
-        if reader.rows:
-            texts.append("\n".join((f"# {name}\n", *reader.rows)))
-    return clean_text("\n\n".join(texts)), {"sheets": len(sheets)}
+        texts.append("\n".join((f"# {name}\n", *reader.rows)) if reader.rows else "")
+    text, _ = join_pages(texts)
+    return text.rstrip("\n\f"), {"sheets": len(sheets)}
 
 
 def _sheets(archive: Archive, main: str) -> tuple[list[tuple[str, str]], datetime.datetime]:

@@ -1,4 +1,4 @@
-"""Read what a source file says about itself; the secret kept here is how editors and interpreters are told."""
+"""Tell what a source file is and what it says about itself; the secret kept here is how editors and interpreters are told."""
 
 import re
 
@@ -14,3 +14,8 @@ def declared_encoding(content: bytes) -> str | None:
         return None
     found = _DECLARED.match(content)
     return found[1].decode("ascii").lower() if found else None
+
+
+def is_source_code(media_type: str) -> bool:
+    """Tell whether a media type is that of a programming language, as ``core.media_types`` names them."""
+    return media_type.startswith("text/x-") and media_type != "text/x-rst"

@@ -6,7 +6,7 @@ text's size and a reader can decode some columns without the others.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.ipc as ipc
 
 from transforms.core.manifest import Stamp
+from transforms.core.vector_coding import BINARY, INT8, Codes
 from transforms.records import Reject
 
 Hashes = npt.NDArray[np.bytes_]
@@ -24,7 +25,7 @@ Hashes = npt.NDArray[np.bytes_]
 RowNumbers = npt.NDArray[np.integer[Any]]
 
 VECTOR_COLUMN = "vector"
-VECTOR_TYPES = {"float32": pa.float32(), "float16": pa.float16()}
+VECTOR_TYPES = {"float32": pa.float32(), "float16": pa.float16(), INT8: pa.int8(), BINARY: pa.uint8()}
 
 CHUNKS = pa.schema(
     [
@@ -32,6 +33,7 @@ CHUNKS = pa.schema(
         pa.field("id", pa.string(), nullable=False),
         pa.field("doc_id", pa.string(), nullable=False),
         pa.field("token_count", pa.int32(), nullable=False),
+        pa.field("lead", pa.string(), nullable=False),
         pa.field("chunk", pa.large_string(), nullable=False),
         pa.field("source_uri", pa.string(), nullable=False),
         pa.field("chunk_index", pa.int32(), nullable=False),
@@ -40,7 +42,7 @@ CHUNKS = pa.schema(
         pa.field("metadata", pa.string(), nullable=False),
     ]
 )
-"""Chunks on their way: everything of a row but its vector and stamp; text_hash as raw bytes."""
+"""Chunks on their way: everything of a row but its vector and stamp; text_hash as raw bytes; lead is sent before the chunk."""
 
 KEY_COLUMNS = ("text_hash", "id", "doc_id", "token_count")
 """What planning needs of a chunk; the first fields of CHUNKS, so that they decode without the text."""
@@ -76,13 +78,13 @@ def part_schema(stamp: Stamp, vector_type: str, base_url: str) -> pa.Schema:
     """Return the schema of a part: columns in the contract's order, the stamp in its key-value metadata.
 
     Args:
-        vector_type: float32 or float16.
+        vector_type: float32 or float16; int8 or binary where the stamp says so.
         base_url: where the model is served, for readers that can embed a query by themselves; "" for the local model.
     """
     fields = [
         pa.field("id", pa.string(), nullable=False),
         pa.field("chunk", pa.string(), nullable=False),
-        pa.field(VECTOR_COLUMN, pa.list_(VECTOR_TYPES[vector_type], stamp.dimensions), nullable=False),
+        pa.field(VECTOR_COLUMN, pa.list_(VECTOR_TYPES[vector_type], stamp.coding().width), nullable=False),
         pa.field("doc_id", pa.string(), nullable=False),
         pa.field("source_uri", pa.string(), nullable=False),
         pa.field("chunk_index", pa.int32(), nullable=False),
@@ -110,9 +112,15 @@ def _stamp_metadata(stamp: Stamp, fields: Sequence[pa.Field], vector_type: str, 
         "embedding.input_prefix": stamp.input_prefix,
         "embedding.chunker": stamp.chunker,
     }
+    if stamp.context:
+        flat["embedding.context"] = stamp.context
+    if stamp.quantization:
+        flat |= {"embedding.quantization": stamp.quantization, "embedding.scales": stamp.scales}
+    if stamp.source_dimensions:
+        flat["embedding.source_dimensions"] = str(stamp.source_dimensions)
     metadata = dict(flat)
     metadata["PANDAS_ATTRS"] = json.dumps(flat, sort_keys=True)
-    features = {field.name: _hugging_face_feature(field, stamp.dimensions, vector_type) for field in fields}
+    features = {field.name: _hugging_face_feature(field, vector_type) for field in fields}
     metadata["huggingface"] = json.dumps({"info": {"features": features}})
     if base_url:
         model = {"name": stamp.model, "base_url": base_url, "dim": stamp.dimensions}
@@ -121,9 +129,10 @@ def _stamp_metadata(stamp: Stamp, fields: Sequence[pa.Field], vector_type: str, 
     return metadata
 
 
-def _hugging_face_feature(field: pa.Field, dimension: int, vector_type: str) -> dict[str, object]:
+def _hugging_face_feature(field: pa.Field, vector_type: str) -> dict[str, object]:
     if field.name == VECTOR_COLUMN:
-        return {"feature": {"dtype": vector_type, "_type": "Value"}, "length": dimension, "_type": "List"}
+        dtype = "uint8" if vector_type == BINARY else vector_type
+        return {"feature": {"dtype": dtype, "_type": "Value"}, "length": field.type.list_size, "_type": "List"}
     dtype = "string" if pa.types.is_dictionary(field.type) else str(field.type)
     return {"dtype": dtype, "_type": "Value"}
 
@@ -153,20 +162,56 @@ def split_by_bucket(table: pa.Table, bits: int) -> list[tuple[int, bytes]]:
     ]
 
 
-def merge_chunks(batches: Iterable[bytes], columns: Sequence[str] | None = None) -> pa.Table:
+def keep_sample(packed: tuple[int, bytes], share: float) -> Iterator[tuple[int, bytes]]:
+    """Keep those chunks of a packed batch whose text hash is among the smallest ``share`` of all hashes."""
+    bucket, batch = packed
+    rows = ipc.open_stream(batch).read_all()
+    kept = rows.filter(pa.array(leading_bits(hashes_of(rows), 32) < share * 2**32))
+    if kept.num_rows:
+        yield bucket, pack_chunks(kept)
+
+
+def merge_chunks(
+    batches: Iterable[bytes], columns: Sequence[str] | None = None, carried: pa.Table | None = None
+) -> pa.Table:
     """Return the rows of packed batches as one table, sorted by (text_hash, id); empty bytes stand for no rows.
 
     Args:
         columns: decode these only; they must hold text_hash and id.
+        carried: rows to be merged in, with the same columns.
     """
     names = list(CHUNKS.names if columns is None else columns)
     fields = [CHUNKS.get_field_index(name) for name in names]
     options = ipc.IpcReadOptions(included_fields=fields)
     tables = [ipc.open_stream(batch, options=options).read_all() for batch in batches if batch]
     schema = pa.schema([CHUNKS.field(index) for index in sorted(fields)])
+    tables += [] if carried is None else [carried.select(schema.names)]
     table = pa.concat_tables(tables).combine_chunks() if tables else schema.empty_table()
     order = pc.sort_indices(table, sort_keys=[("text_hash", "ascending"), ("id", "ascending")])
     return table.take(order)
+
+
+def chunks_of_rows(rows: pa.Table) -> pa.Table:
+    """Return rows of a part as chunks on their way: those columns of CHUNKS that the rows have.
+
+    What was sent before a chunk is not in a part; the lead is "", for a text that has its vector is not sent again.
+    """
+    made = {"text_hash": binary_hashes(rows.column("text_hash").cast(pa.string()))}
+    if "chunk" in rows.column_names:
+        made["lead"] = pa.array([""] * rows.num_rows, pa.string())
+    fields = [field for field in CHUNKS if field.name in rows.column_names or field.name in made]
+    columns = [made[one.name] if one.name in made else rows.column(one.name).cast(one.type) for one in fields]
+    return pa.table(columns, schema=pa.schema(fields))
+
+
+def rows_to_keep(rows: pa.Table, is_dropped: Callable[[str], bool]) -> npt.NDArray[np.bool_]:
+    """Return for each row whether its document stays; every document is asked about once."""
+    if rows.num_rows == 0:
+        return np.zeros(0, bool)
+    named = rows.column("doc_id").combine_chunks()
+    named = named if pa.types.is_dictionary(named.type) else named.dictionary_encode()
+    stays = np.array([not is_dropped(doc_id) for doc_id in named.dictionary.to_pylist()], bool)
+    return np.asarray(stays[named.indices.to_numpy()], bool)
 
 
 def read_rows(stream: bytes) -> pa.Table:
@@ -228,6 +273,31 @@ def hex_hashes(hashes: Hashes) -> pa.Array:
     return pa.StringArray.from_buffers(len(hashes), pa.py_buffer(offsets), pa.py_buffer(out.tobytes()))
 
 
+def numpy_type(values: pa.DataType) -> np.dtype[Any]:
+    """Return numpy's type for numbers of this one; Arrow's own ``to_pandas_dtype`` would need pandas for it."""
+    found: np.dtype[Any] = pa.array([], values).to_numpy().dtype
+    return found
+
+
+def binary_hashes(hashes: pa.ChunkedArray) -> pa.Array:
+    """Return a string column of 64 hex digits as raw text hashes.
+
+    Raises:
+        ValueError: a value is no 64 hex digits.
+    """
+    arrays = [_binary_hashes(chunk) for chunk in hashes.chunks if len(chunk)]
+    return pa.concat_arrays(arrays) if arrays else pa.array([], pa.binary(32))
+
+
+def _binary_hashes(array: pa.StringArray) -> pa.Array:
+    _, offsets, data = array.buffers()
+    ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
+    raw = bytes.fromhex(str(memoryview(data)[ends[0] : ends[-1]], "ascii"))
+    if len(raw) != 32 * len(array):
+        raise ValueError("text_hash holds something else than 64 hex digits")
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), len(array), [None, pa.py_buffer(raw)])
+
+
 def part_batch(rows: pa.Table, vectors: npt.NDArray[np.float32], schema: pa.Schema, stamp: Stamp) -> pa.Table:
     """Return rows of a part from chunks and their vectors (``rows x dimension``), in the part's schema.
 
@@ -238,7 +308,7 @@ def part_batch(rows: pa.Table, vectors: npt.NDArray[np.float32], schema: pa.Sche
     if vectors.shape != (count, stamp.dimensions):
         raise ValueError(f"{count} rows need vectors of shape ({count}, {stamp.dimensions}), got {vectors.shape}")
     vector_type = schema.field(VECTOR_COLUMN).type
-    values = pa.array(vectors.reshape(-1).astype(vector_type.value_type.to_pandas_dtype(), copy=False))
+    values = pa.array(vectors.reshape(-1).astype(numpy_type(vector_type.value_type), copy=False))
     columns: dict[str, pa.Array | pa.ChunkedArray] = {name: rows.column(name) for name in rows.column_names}
     columns["chunk"] = columns["chunk"].cast(pa.string())
     columns[VECTOR_COLUMN] = pa.FixedSizeListArray.from_arrays(values, stamp.dimensions)
@@ -247,6 +317,14 @@ def part_batch(rows: pa.Table, vectors: npt.NDArray[np.float32], schema: pa.Sche
     columns["model"] = pa.DictionaryArray.from_arrays(indices, pa.array([stamp.model]))
     columns["dimensions"] = pa.array(np.full(count, stamp.dimensions, np.int32))
     return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def codes_of(batch: pa.RecordBatch | pa.Table, column: str = VECTOR_COLUMN) -> Codes:
+    """Return the stored numbers of a batch's vectors, ``rows x width``, without a copy where they lie in one piece."""
+    vectors = batch.column(column)
+    if isinstance(vectors, pa.ChunkedArray):
+        vectors = pa.concat_arrays(vectors.chunks) if vectors.num_chunks else pa.array([], vectors.type)
+    return np.asarray(vectors.flatten().to_numpy(zero_copy_only=False)).reshape(len(vectors), vectors.type.list_size)
 
 
 class Comparison(NamedTuple):

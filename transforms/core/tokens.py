@@ -134,15 +134,15 @@ class TokenizedText:
         self._ends = ends
         self._forced_cuts = forced_cuts
 
-    def count(self, start: int, end: int) -> int:
-        """Count the tokens of ``text[start:end]`` standing alone: exactly what ``Tokenizer.count`` says of it."""
+    def count(self, start: int, end: int, lead: str = "") -> int:
+        """Count the tokens of ``lead + text[start:end]`` standing alone: exactly what ``Tokenizer.count`` says of it."""
         text = self.text
-        first = _first_seam(text, start, end)
+        first = _seam_after(text, start + 1, end) if lead else _first_seam(text, start, end)
         last = _last_seam(text, first, end)
         if first >= last or bisect_right(self._forced_cuts, last) > bisect_right(self._forced_cuts, first):
-            return self.tokenizer.count(text[start:end])
+            return self.tokenizer.count(lead + text[start:end])
         between = int(self._ends.searchsorted(last, "right") - self._ends.searchsorted(first, "right"))
-        head = self.tokenizer.count(text[start:first]) if first > start else 0
+        head = self.tokenizer.count(lead + text[start:first]) if first > start else 0
         tail = self.tokenizer.count(text[last:end]) if last < end else 0
         return head + between + tail
 
@@ -238,6 +238,11 @@ def _first_seam(text: str, start: int, end: int) -> int:
     """Return the first seam from ``start`` on, or ``end``; the text's own ends count as seams."""
     if start == 0:
         return start
+    return _seam_after(text, start, end)
+
+
+def _seam_after(text: str, start: int, end: int) -> int:
+    """Return the first seam from ``start`` on, or ``end``; what comes before ``start`` may be another text's end."""
     seam = _SEAM.search(text, start, end)
     return seam.start() if seam else end
 

@@ -1,34 +1,37 @@
-"""Patterns to documents to bytes, local and gs:// alike; the secret kept is how a pattern is matched and a file named.
+"""Patterns to documents to bytes, local and gs:// alike; the secret kept is where files are looked for and how they are named.
 
-Patterns: ``*``, ``?`` and ``[...]`` match within one name, ``**`` any number of folders; names that begin with a dot
-are matched only by a pattern that spells the dot, as in a shell.
+A bucket is listed once for each pattern, and nothing is asked about a single object before it is read.
 """
 
 import datetime
 import errno
-import fnmatch
-import io
+import hashlib
 import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple, cast
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from transforms.core.media_types import RECORD_TYPES, named_media_type
+from transforms.core.register import digest_of
 from transforms.errors import ConfigError, RunRefused, UnreadableDocument
 from transforms.records import FoundDocument
+from transforms.storage.patterns import Matcher, has_wildcard, listed_prefix, split_pattern
 
 MAX_DOCUMENT_BYTES = 1 << 30
 """A document is held in memory whole, several times over while it is extracted; beyond a gigabyte it is no document."""
 
-_WILDCARD = re.compile(r"[*?\[]")
+_PIECE_BYTES = 1 << 20
+_TOO_LARGE = f"{{}} has {{}}, and a document may have {MAX_DOCUMENT_BYTES}; split it"
+
 _ODD = re.compile("[\x00-\x1f\x7f\udc80-\udcff]|%(?=[0-9A-Fa-f]{2})")
 _ODD_URI = re.compile("[\x00-\x1f\x7f\udc80-\udcff]")
 
 
-def find_documents(patterns: Sequence[str]) -> list[FoundDocument]:
+def find_documents(patterns: Sequence[str], billing_project: str = "") -> list[FoundDocument]:
     """List what patterns match, by doc_id; a file that several patterns match counts once, for the first of them.
 
     A doc_id is the path below the part of its pattern before the first wildcard (without a wildcard: the file's name).
@@ -41,7 +44,7 @@ def find_documents(patterns: Sequence[str]) -> list[FoundDocument]:
     """
     by_file: dict[str, FoundDocument] = {}
     for pattern in patterns:
-        for key, document in _find(pattern):
+        for key, document in _find(pattern, billing_project):
             by_file.setdefault(key, document)
     by_id: dict[str, FoundDocument] = {}
     for document in by_file.values():
@@ -55,7 +58,7 @@ def find_documents(patterns: Sequence[str]) -> list[FoundDocument]:
     return [by_id[doc_id] for doc_id in sorted(by_id)]
 
 
-def read_document(uri: str) -> bytes:
+def read_document(uri: str, billing_project: str = "") -> bytes:
     """Return a document's bytes.
 
     Raises:
@@ -64,22 +67,82 @@ def read_document(uri: str) -> bytes:
     """
     with telling_reason(uri):
         if uri.startswith("gs://"):
-            from transforms.storage.gcs import read_object
+            from transforms.storage.gcs_client import read_object
 
-            return read_object(uri)
+            return read_object(uri, billing_project, MAX_DOCUMENT_BYTES)
         return _read_file(uri)
 
 
-def open_document(uri: str) -> BinaryIO:
-    """Open a document to be read piece by piece, of any size; an object of a bucket is fetched whole.
+def open_document(uri: str, billing_project: str = "") -> BinaryIO:
+    """Open a document to be read piece by piece, of any size; an object of a bucket by ranges, as they are asked for.
 
     Raises:
         UnreadableDocument: as ``read_document``; whoever reads on does so under ``telling_reason``.
     """
-    if uri.startswith("gs://"):
-        return io.BytesIO(read_document(uri))
     with telling_reason(uri):
+        if uri.startswith("gs://"):
+            from transforms.storage.gcs import open_object
+
+            return cast(BinaryIO, open_object(uri, billing_project))
         return _path_of(uri).open("rb")
+
+
+class Reading(NamedTuple):
+    """A document's bytes with the digest to remember it by.
+
+    Attributes:
+        content: None for a file of records, which is not held whole.
+        state: of a file of records, as ``state_of`` gave it before the digest was taken; else "".
+    """
+
+    content: bytes | None
+    digest: bytes
+    state: str = ""
+
+
+def read_with_digest(found: FoundDocument, modified: str, billing_project: str = "") -> Reading:
+    """Return a document's bytes and digest.
+
+    ``modified`` is when it was modified, where its rows tell it, else "".
+
+    Raises:
+        UnreadableDocument: as ``read_document``.
+    """
+    if named_media_type(found.source_uri) in RECORD_TYPES:
+        with telling_reason(found.source_uri):
+            state = state_of(found.source_uri, billing_project)
+        return Reading(
+            None, digest_of(found, _digest_document(found.source_uri, billing_project, state), modified), state
+        )
+    content = read_document(found.source_uri, billing_project)
+    return Reading(content, digest_of(found, hashlib.sha256(content).digest(), modified))
+
+
+def state_of(uri: str, billing_project: str = "") -> str:
+    """Name the state of a document, without reading it: another one after each change of its bytes.
+
+    Of a file: which one it is, its size, and its time of modification as precisely as the system keeps it.
+
+    Raises:
+        OSError: FileNotFoundError when there is none.
+    """
+    if uri.startswith("gs://"):
+        from transforms.storage.gcs import identify_object
+
+        return identify_object(uri, billing_project).hex()
+    status = _path_of(uri).stat()
+    return f"{status.st_dev} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
+
+
+def _digest_document(uri: str, billing_project: str, state: str) -> bytes:
+    """Return the SHA-256 of a document's bytes, read piece by piece; of an object its state, which tells its bytes, too."""
+    if uri.startswith("gs://"):
+        return bytes.fromhex(state)
+    digest = hashlib.sha256()
+    with telling_reason(uri), open_document(uri, billing_project) as file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+    return digest.digest()
 
 
 @contextmanager
@@ -94,6 +157,8 @@ def telling_reason(uri: str) -> Iterator[None]:
     except IsADirectoryError:
         raise UnreadableDocument(f"is_directory: {uri} is a folder now") from None
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise UnreadableDocument(f"too_large: {_TOO_LARGE.format(uri, 'more bytes')}") from None
         raise UnreadableDocument(f"unreadable: reading {uri} failed: {error.strerror or error}") from None
 
 
@@ -101,77 +166,31 @@ def _read_file(uri: str) -> bytes:
     with _path_of(uri).open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_DOCUMENT_BYTES:
-            raise UnreadableDocument(
-                f"too_large: {uri} has {size} bytes, and a document may have {MAX_DOCUMENT_BYTES}; split it"
-            )
+            raise UnreadableDocument(f"too_large: {_TOO_LARGE.format(uri, f'{size} bytes')}")
         return file.read()
 
 
-def _find(pattern: str) -> Iterator[tuple[str, FoundDocument]]:
+def _find(pattern: str, billing_project: str) -> Iterator[tuple[str, FoundDocument]]:
     """Yield (what tells files apart, document)."""
     if pattern.startswith("gs://"):
-        return _find_objects(pattern)
+        return _find_objects(pattern, billing_project)
     return _find_files(pattern)
 
 
-class _Matcher:
-    """A pattern's names, matched against a path one name at a time; a state is the set of positions reached."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = [name if name == "**" else re.compile(fnmatch.translate(name)) for name in names]
-        self._spells_dot = [name.startswith(".") for name in names]
-        self.start = self._close({0})
-
-    def step(self, state: frozenset[int], name: str) -> frozenset[int]:
-        """Return the state after one more name of the path."""
-        reached: set[int] = set()
-        for at in state - {len(self._names)}:
-            wanted = self._names[at]
-            if name.startswith(".") and not self._spells_dot[at]:
-                continue
-            if isinstance(wanted, str):
-                reached.add(at)
-            elif wanted.match(name):
-                reached.add(at + 1)
-        return self._close(reached)
-
-    def accepts(self, state: frozenset[int]) -> bool:
-        """Tell whether a file in this state is matched."""
-        return len(self._names) in state
-
-    def goes_on(self, state: frozenset[int]) -> bool:
-        """Tell whether something below a folder in this state can be matched."""
-        return bool(state - {len(self._names)})
-
-    def _close(self, reached: set[int]) -> frozenset[int]:
-        for at in range(len(self._names)):
-            if at in reached and self._names[at] == "**":
-                reached.add(at + 1)
-        return frozenset(reached)
-
-
-def _split(pattern: str) -> tuple[str, list[str]]:
-    """Return the part before the first name with a wildcard, with its slash, and the names from there on."""
-    names = pattern.split("/")
-    fixed = next((at for at, name in enumerate(names) if _WILDCARD.search(name)), len(names) - 1)
-    prefix = "/".join(names[:fixed])
-    return (f"{prefix}/" if fixed else ""), [name for name in names[fixed:] if name]
-
-
 def _find_files(pattern: str) -> Iterator[tuple[str, FoundDocument]]:
-    prefix, names = _split(pattern)
-    if not _WILDCARD.search(pattern):
+    prefix, names = split_pattern(pattern)
+    if not has_wildcard(pattern):
         path = Path(pattern)
         if path.is_file():
             yield _file_key(pattern), _file_document(path.name, pattern, path.stat())
         return
-    matcher = _Matcher(names)
+    matcher = Matcher(names)
     for below, status in _walk(prefix or ".", "", matcher, matcher.start, ()):
         yield _file_key(prefix + below), _file_document(below, prefix + below, status)
 
 
 def _walk(
-    top: str, below: str, matcher: _Matcher, state: frozenset[int], above: tuple[tuple[int, int], ...]
+    top: str, below: str, matcher: Matcher, state: frozenset[int], above: tuple[tuple[int, int], ...]
 ) -> Iterator[tuple[str, os.stat_result]]:
     """Yield (path below the top, status) of matched files; a link back to a folder above is not followed."""
     folder = Path(top, below)
@@ -196,7 +215,7 @@ def _walk(
 
 
 def _look(
-    entry: "os.DirEntry[str]", matcher: _Matcher, state: frozenset[int]
+    entry: "os.DirEntry[str]", matcher: Matcher, state: frozenset[int]
 ) -> tuple[frozenset[int], os.stat_result | None]:
     """Return the state after an entry's name, with the status of a folder to go into or of a matched file, else None."""
     reached = matcher.step(state, entry.name)
@@ -239,27 +258,18 @@ def _path_of(uri: str) -> Path:
     return Path(os.fsdecode(unquote_to_bytes(uri[5:]))) if uri.startswith("file:") else Path(uri)
 
 
-def _find_objects(pattern: str) -> Iterator[tuple[str, FoundDocument]]:
-    from transforms.storage.gcs import list_objects, split_address
+def _find_objects(pattern: str, billing_project: str) -> Iterator[tuple[str, FoundDocument]]:
+    from transforms.storage.gcs_client import list_objects, split_address
 
     bucket, wanted = split_address(pattern)
-    prefix, names = _split(wanted)
-    matcher = _Matcher(names)
-    fixed = "" if _WILDCARD.search(wanted) else wanted[len(prefix) :]
+    prefix, names = split_pattern(wanted)
+    matcher = Matcher(names)
+    is_flat = len(names) == 1 and names[0] != "**"
     try:
-        for name, size, changed in list_objects(bucket, prefix + fixed):
+        for name, size, changed in list_objects(bucket, listed_prefix(prefix, names), billing_project, is_flat):
             below = name[len(prefix) :]
-            if below == fixed if fixed else _matches(matcher, below):
+            if matcher.matches(below) if has_wildcard(wanted) else below and name == wanted:
                 uri = f"gs://{bucket}/{name}"
                 yield uri, FoundDocument(_doc_id(below), uri, size, _iso(changed))
     except OSError as error:
         raise RunRefused(f"documents.paths: cannot list {pattern}: {error.strerror}") from error
-
-
-def _matches(matcher: _Matcher, path: str) -> bool:
-    state = matcher.start
-    for name in path.split("/"):
-        state = matcher.step(state, name)
-        if not state:
-            return False
-    return not path.endswith("/") and matcher.accepts(state)

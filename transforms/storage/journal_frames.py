@@ -4,6 +4,9 @@ A frame is ``magic | payload length (u64) | crc32 of the payload (u32) | payload
 dimension (u32) | prompt_tokens (u64) | length of the model's name (u16) | name | text hashes (texts x 32 bytes) |
 vectors (texts x dimension float32)``, little-endian. Hashes lie before vectors, so that reading hashes makes no array
 of vectors.
+
+Frames that are put whole, as objects of a bucket are, have an index before the first one: ``magic | length (u64) | crc32
+of the hashes (u32) | the hashes of all frames``. It is about a hundredth of them.
 """
 
 import struct
@@ -17,6 +20,7 @@ import numpy.typing as npt
 from transforms.core.identity import HASH_BYTES
 
 MAGIC = b"EBJ1"
+INDEX_MAGIC = b"EBI1"
 _HEAD = struct.Struct("<4sQI")
 _COUNTS = struct.Struct("<IIQH")
 
@@ -43,8 +47,7 @@ class Frame:
 
     def hash_list(self) -> list[bytes]:
         """Return the hashes one by one."""
-        raw = bytes(self.hashes)
-        return [raw[at : at + HASH_BYTES] for at in range(0, len(raw), HASH_BYTES)]
+        return _split_hashes(bytes(self.hashes))
 
     def vector_array(self) -> npt.NDArray[np.float32]:
         """Return the vectors as ``texts x dimension``, without a copy."""
@@ -71,13 +74,36 @@ def pack_frame(
     return _HEAD.pack(MAGIC, len(payload), zlib.crc32(payload)) + payload
 
 
+def pack_index(frames: Sequence[bytes]) -> bytes:
+    """Return the index of packed frames, to be put before them."""
+    hashes = b"".join(bytes(_parse(memoryview(frame)[_HEAD.size :]).hashes) for frame in frames)
+    return _HEAD.pack(INDEX_MAGIC, len(hashes), zlib.crc32(hashes)) + hashes
+
+
+def index_bytes(head: bytes) -> int:
+    """Return how many of the first bytes are an index, going by the first 16 of them; 0 where frames have none."""
+    if len(head) < _HEAD.size:
+        return 0
+    magic, length, _ = _HEAD.unpack_from(head)
+    return _HEAD.size + int(length) if magic == INDEX_MAGIC else 0
+
+
+def read_index(head: bytes) -> list[bytes] | None:
+    """Return the hashes of all frames from the index before them; None where there is none, whole and undamaged."""
+    size = index_bytes(head)
+    hashes = head[_HEAD.size : size]
+    if not size or len(hashes) != size - _HEAD.size or zlib.crc32(hashes) != _HEAD.unpack_from(head)[2]:
+        return None
+    return _split_hashes(hashes)
+
+
 def read_frames(data: bytes) -> Iterator[Frame]:
     """Yield the frames up to the first one that is torn, empty or damaged; what follows it is not to be trusted.
 
     A killed writer leaves half a frame, power loss one full of zeros, and neither was ever reported as written.
     """
     view = memoryview(data)
-    at = 0
+    at = index_bytes(data[: _HEAD.size])
     while at + _HEAD.size <= len(view):
         magic, length, checksum = _HEAD.unpack_from(view, at)
         start = at + _HEAD.size
@@ -96,3 +122,7 @@ def _parse(payload: memoryview) -> Frame:
     end = start + texts * HASH_BYTES
     name = bytes(payload[_COUNTS.size : start]).decode(errors="replace")
     return Frame(dimension, prompt_tokens, name, payload[start:end], payload[end:])
+
+
+def _split_hashes(hashes: bytes) -> list[bytes]:
+    return [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]

@@ -20,12 +20,14 @@ class RunPlace:
         run_id: names this run's folder; nothing in a part depends on it.
         previous_version: the committed version that the run started from; 0 when there is none.
         fingerprint: of what determines a vector; names the journal.
+        billing_project: pays for requests to buckets of which the requester pays; "" where their owner does.
     """
 
     dataset: str
     run_id: str
     previous_version: int
     fingerprint: str
+    billing_project: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def open_place(place: RunPlace) -> OpenPlace:
     Raises:
         RunRefused: the previous version's manifest is gone or cannot be read.
     """
-    store = open_store(place.dataset)
+    store = open_store(place.dataset, place.billing_project)
     previous = None
     if place.previous_version:
         previous = PreviousVersion(store, manifest_of_version(store, place.previous_version))

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 
 from transforms.core.buckets import overlapping, parse_part_name
 from transforms.core.manifest import Manifest, PartEntry
-from transforms.core.tables import VECTOR_COLUMN, Hashes, leading_bits, part_schema
+from transforms.core.tables import VECTOR_COLUMN, Hashes, binary_hashes, hashes_of, leading_bits, part_schema
 from transforms.errors import CommitConflict, FatalError
 from transforms.storage.manifests import MANIFEST
-from transforms.storage.store import Store
+from transforms.storage.store import Store, StoredFile
 
 _checked: set[tuple[str, str, str]] = set()
 """Parts whose bytes this process has found to be the manifest's; a committed part never changes."""
@@ -22,8 +22,8 @@ _checked: set[tuple[str, str, str]] = set()
 class PreviousVersion:
     """A committed version, read bucket by bucket; many threads may read.
 
-    A part that is missing, or whose size, footer, row count or (locally) sha256 is not the manifest's, is treated as absent,
-    so that a run makes it anew; ``problems`` says which and why.
+    A part that is missing, or whose size, footer, row count or sha256 is not the manifest's, is treated as absent, so that a
+    run makes it anew; ``problems`` says which and why.
     """
 
     def __init__(self, store: Store, manifest: Manifest) -> None:
@@ -31,7 +31,7 @@ class PreviousVersion:
         self._store = store
         self._parts = {parse_part_name(_name(part))[0]: part for part in manifest.parts}
         self._bits = parse_part_name(_name(manifest.parts[0]))[1] if manifest.parts else 0
-        self._sizes: dict[str, int] | None = None
+        self._files: dict[str, StoredFile] | None = None
         self._problems: dict[str, str] = {}
 
     @property
@@ -67,10 +67,10 @@ class PreviousVersion:
         found = [hashes[rows] for _, hashes, rows in self._sources(bits, bucket)]
         return np.unique(np.concatenate(found)) if found else np.empty(0, "S32")
 
-    def read_rows(self, bits: int, bucket: int) -> pa.Table:
-        """Return a bucket's rows, all columns but the vector, sorted by (text_hash, id)."""
+    def read_rows(self, bits: int, bucket: int, columns: Sequence[str] = ()) -> pa.Table:
+        """Return a bucket's rows, sorted by (text_hash, id): the columns named, without any name all but the vector."""
         schema = part_schema(self.manifest.stamp, "float32", "").remove_metadata()
-        names = [name for name in schema.names if name != VECTOR_COLUMN]
+        names = list(columns) or [name for name in schema.names if name != VECTOR_COLUMN]
         tables = []
         for file, _, rows in self._sources(bits, bucket):
             present = [name for name in names if name in file.schema_arrow.names]
@@ -150,7 +150,8 @@ class PreviousVersion:
         """Open a part that looks like the manifest's; None, and a problem noted, when it does not."""
         if entry.path in self._problems:
             return None
-        size = self._listed_sizes().get(entry.path)
+        listed = self._listed_files().get(entry.path)
+        size = listed.size_bytes if listed is not None else None
         if size != entry.bytes:
             if size is None:
                 self._refuse_if_removed(entry)
@@ -184,12 +185,13 @@ class PreviousVersion:
         return self.problems
 
     def _has_right_bytes(self, entry: PartEntry) -> bool:
-        """Compare a local part's sha256, once for each process: disks rot, and a rotten vector would be kept forever.
+        """Compare a part's sha256: disks rot, and a rotten vector would be kept forever.
 
-        On gs:// the store itself keeps checksums, and reading everything every night would cost more than it finds.
+        A local part is read for it, once for each process. A bucket keeps checksums itself and vouches for the sha256 of
+        what it holds; where it cannot, as of a dataset that was copied there by other means, size and footer must do.
         """
         if not self._store.moves_folders:
-            return True
+            return self._listed_files()[entry.path].sha256 in (None, entry.sha256)
         known = (self._store.root, entry.path, entry.sha256)
         if known not in _checked and self._store.digest(entry.path) == entry.sha256:
             _checked.add(known)
@@ -209,12 +211,11 @@ class PreviousVersion:
             raise error
         self._problems[entry.path] = f"{entry.path} is damaged: {error}; this run makes it anew"
 
-    def _listed_sizes(self) -> dict[str, int]:
-        if self._sizes is None:
+    def _listed_files(self) -> dict[str, StoredFile]:
+        if self._files is None:
             folders = {part.path.rpartition("/")[0] for part in self.manifest.parts}
-            files = [file for folder in sorted(folders) for file in self._store.list_files(folder)]
-            self._sizes = {file.path: file.size_bytes for file in files}
-        return self._sizes
+            self._files = {file.path: file for one in sorted(folders) for file in self._store.list_files(one)}
+        return self._files
 
 
 def hashes_from_hex(column: pa.ChunkedArray) -> Hashes:
@@ -223,17 +224,7 @@ def hashes_from_hex(column: pa.ChunkedArray) -> Hashes:
     Raises:
         ValueError: a value is no 64 hex digits.
     """
-    arrays = [_from_hex(chunk.cast(pa.string())) for chunk in column.chunks if len(chunk)]
-    return np.concatenate(arrays) if arrays else np.empty(0, "S32")
-
-
-def _from_hex(array: pa.StringArray) -> Hashes:
-    _, offsets, data = array.buffers()
-    ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
-    raw = bytes.fromhex(str(memoryview(data)[ends[0] : ends[-1]], "ascii"))
-    if len(raw) != 32 * len(array):
-        raise ValueError("text_hash holds something else than 64 hex digits")
-    return np.frombuffer(raw, "S32")
+    return hashes_of(pa.table({"text_hash": binary_hashes(column.cast(pa.string()))}))
 
 
 def _name(part: PartEntry) -> str:

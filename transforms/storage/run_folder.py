@@ -6,16 +6,23 @@ The secret kept is where these lie (``_journal/runs/<run_id>/``) and how others 
 import contextlib
 import json
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from transforms.storage.store import Store
+from transforms.storage.store import Appender, Store
+
+NoteKind = Literal["reading", "progress", "timeline"]
+"""What a process leaves for those who watch: documents and chunks read, texts embedded, and that over time."""
 
 RUNS = "_journal/runs"
 DEAD_AFTER_SECONDS = 86_400.0
 """On gs://, where nobody can hold a lock: a run whose folder has not changed for a day is dead."""
+SIGN_SECONDS = 600.0
+"""How often a living run changes its folder there, whatever else it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +78,22 @@ class RunFolder:
         """Return what the run has come to, or None while it goes on."""
         return self._read("outcome.json")
 
+    def write_note(self, kind: NoteKind, process: str, note: Mapping[str, Any]) -> None:
+        """Leave one process's latest numbers of a kind, in place of its earlier ones."""
+        self._write(f"{kind}/{process}.json", note)
+
+    def notes(self, kind: NoteKind, most: int) -> tuple[list[dict[str, Any]], int]:
+        """Return the latest numbers of at most so many processes, in the order of their names, and how many there are."""
+        files = self.store.list_files(self.path(kind))
+        found = [self._read_path(file.path) for file in files[:most]]
+        return [one for one in found if one is not None], len(files)
+
     def write_progress(self, process: str, progress: Mapping[str, Any]) -> None:
-        """Leave one process's latest numbers, in place of its earlier ones."""
-        self._write(f"progress/{process}.json", progress)
+        """Leave one process's latest numbers of embedding, in place of its earlier ones."""
+        self.write_note("progress", process, progress)
 
     def progress(self) -> list[dict[str, Any]]:
-        """Return the latest numbers of every process, in the order of their names."""
+        """Return the latest numbers of embedding of every process, in the order of their names."""
         files = self.store.list_files(self.path("progress"))
         found = [self._read_path(file.path) for file in files]
         return [one for one in found if one is not None]
@@ -97,7 +114,8 @@ class RunFolder:
         try:
             sign.append(b"\n")
             sign.sync()
-            yield
+            with contextlib.nullcontext() if self.store.moves_folders else _renewed(sign):
+                yield
         finally:
             sign.close()
 
@@ -120,6 +138,33 @@ class RunFolder:
         return found if isinstance(found, dict) else None
 
 
+def _renewed(sign: Appender) -> AbstractContextManager[None]:
+    def give() -> None:
+        sign.append(b"\n")
+        sign.sync()
+
+    return renewed(give, SIGN_SECONDS)
+
+
+@contextlib.contextmanager
+def renewed(give: Callable[[], None], every_seconds: float) -> Iterator[None]:
+    """Give a sign of life again and again, on a thread of its own."""
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(every_seconds):
+            with contextlib.suppress(OSError):  # the next one may succeed before anybody takes us for dead
+                give()
+
+    thread = threading.Thread(target=renew, name="sign-of-life", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 def run_ids(store: Store) -> dict[str, float]:
     """Return every run that has a folder, with the time of its folder's last change (seconds since 1970)."""
     runs: dict[str, float] = {}
@@ -129,14 +174,25 @@ def run_ids(store: Store) -> dict[str, float]:
     return runs
 
 
-def is_dead(store: Store, run_id: str, last_change: float, clock: Callable[[], float] = time.time) -> bool:
-    """Tell whether a run is over: locally nobody holds its sign of life, on gs:// its folder is a day old."""
+def is_dead(
+    store: Store,
+    run_id: str,
+    last_change: float,
+    clock: Callable[[], float] = time.time,
+    dead_after_seconds: float = DEAD_AFTER_SECONDS,
+) -> bool:
+    """Tell whether a run is over: locally nobody holds its sign of life, on gs:// its folder has not changed for long."""
     if store.moves_folders:
         return not store.is_being_appended(f"{RUNS}/{run_id}/alive")
-    return clock() - last_change > DEAD_AFTER_SECONDS
+    return clock() - last_change > dead_after_seconds
 
 
-def remove_dead_runs(store: Store, except_run_id: str, clock: Callable[[], float] = time.time) -> list[tuple[str, int]]:
+def remove_dead_runs(
+    store: Store,
+    except_run_id: str,
+    clock: Callable[[], float] = time.time,
+    dead_after_seconds: float = DEAD_AFTER_SECONDS,
+) -> list[tuple[str, int]]:
     """Remove the folders of runs that are over; paid vectors do not lie in them and stay.
 
     Returns:
@@ -145,7 +201,7 @@ def remove_dead_runs(store: Store, except_run_id: str, clock: Callable[[], float
     removed = []
     with store.lock("runs"):
         for run_id, last_change in sorted(run_ids(store).items()):
-            if run_id != except_run_id and is_dead(store, run_id, last_change, clock):
+            if run_id != except_run_id and is_dead(store, run_id, last_change, clock, dead_after_seconds):
                 folder = f"{RUNS}/{run_id}"
                 removed.append((folder, sum(file.size_bytes for file in store.list_files(folder))))
                 store.delete_tree(folder)

@@ -3,15 +3,9 @@
 Paths are relative to the store's root, with ``/`` between their parts. A *folder* is a path's beginning up to a ``/``.
 """
 
-import contextlib
-import errno
-import hashlib
-import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
@@ -19,20 +13,9 @@ import pyarrow.parquet as pq
 from typing_extensions import Self
 
 from transforms.errors import ConfigError
-from transforms.storage.local_files import (
-    LocalAppender,
-    LocalOutput,
-    hold_lock,
-    is_locked,
-    is_temporary,
-    make_folder,
-    remove_unless_locked,
-    sync_folder,
-    temporary_beside,
-)
 
-LOCKS = "_journal/locks"
-_NO_HARD_LINKS = frozenset({errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+MakeHead = Callable[[Sequence[bytes]], bytes]
+"""Frames to what goes before them where they are put whole; frames alone where they are appended one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +26,14 @@ class StoredFile:
         path: relative to the store's root.
         size_bytes: 0 or more.
         modified: seconds since 1970 (UTC).
+        sha256: of its bytes, known without reading them; "" when they are not those that its writer put there, None
+            where the store cannot tell.
     """
 
     path: str
     size_bytes: int
     modified: float
+    sha256: str | None = None
 
 
 class Output(Protocol):
@@ -107,6 +93,11 @@ class Appender(Protocol):
         ...
 
 
+def no_head(frames: Sequence[bytes]) -> bytes:
+    """Put nothing before frames."""
+    return b""
+
+
 class Store(Protocol):
     """Everything that datasets, journals and runs ask of a folder. Stores pickle: they hold a name, never a handle."""
 
@@ -125,8 +116,17 @@ class Store(Protocol):
         """How often an appender's bytes should be synced: what a power loss may cost."""
         ...
 
+    @property
+    def calls_at_once(self) -> int:
+        """How many reads of small files at once are faster than one after the other."""
+        ...
+
     def read_bytes(self, path: str) -> bytes:
         """Return a file's bytes, or raise FileNotFoundError."""
+        ...
+
+    def read_head(self, path: str, most_bytes: int) -> bytes:
+        """Return a file's first bytes without moving the others, or raise FileNotFoundError."""
         ...
 
     def write_bytes(self, path: str, data: bytes) -> None:
@@ -205,8 +205,12 @@ class Store(Protocol):
         """Make the names in a folder survive power loss."""
         ...
 
-    def append(self, path: str) -> Appender:
-        """Start a growing file under a name that nobody else uses."""
+    def append(self, path: str, make_head: MakeHead = no_head) -> Appender:
+        """Start a growing file under a name that nobody else uses.
+
+        Locally frames lie one behind the other from the moment of ``append``. On gs:// the file is a row of objects, in
+        each what ``make_head`` makes of its frames and then those.
+        """
         ...
 
     def is_being_appended(self, path: str) -> bool:
@@ -222,8 +226,10 @@ class Store(Protocol):
         ...
 
 
-def open_store(root: str) -> Store:
+def open_store(root: str, billing_project: str = "") -> Store:
     """Return the store of a local folder or of ``gs://bucket/prefix``, which need not exist yet.
+
+    ``billing_project`` pays for requests to a bucket of which the requester pays; "" where its owner does.
 
     Raises:
         ConfigError: another scheme, an empty root, or a gs:// address without a bucket.
@@ -231,185 +237,9 @@ def open_store(root: str) -> Store:
     if root.startswith("gs://"):
         from transforms.storage.gcs import open_gcs_store  # here: local runs do without the library
 
-        return open_gcs_store(root)
+        return open_gcs_store(root, billing_project)
     if not root or "://" in root:
         raise ConfigError(f"cannot use {root!r} as a dataset: it must be a local folder or gs://bucket/prefix")
+    from transforms.storage.local_store import LocalStore  # here: it imports this module
+
     return LocalStore(root)
-
-
-@dataclass(frozen=True, slots=True)
-class LocalStore:
-    """A folder on a disk.
-
-    Attributes:
-        root: the folder's path; it is made when the first file is put into it.
-    """
-
-    root: str
-
-    @property
-    def moves_folders(self) -> bool:
-        return True
-
-    @property
-    def sync_seconds(self) -> float:
-        return 1.0
-
-    def _path(self, path: str) -> Path:
-        if path.startswith("/") or ".." in path.split("/"):
-            raise ValueError(f"a path inside {self.root} is relative and without '..', got {path!r}")
-        return Path(self.root, path)
-
-    def read_bytes(self, path: str) -> bytes:
-        return self._path(path).read_bytes()
-
-    def write_bytes(self, path: str, data: bytes) -> None:
-        with self.open_output(path) as output:
-            output.write(data)
-
-    def create_bytes(self, path: str, data: bytes) -> bool:
-        target = self._path(path)
-        with contextlib.suppress(FileNotFoundError):
-            if target.stat():
-                return False
-        try:
-            with LocalOutput(target, is_first=True) as output:
-                output.write(data)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            if error.errno not in _NO_HARD_LINKS:
-                raise
-            return self._create_under_lock(path, data)
-        return True
-
-    def _create_under_lock(self, path: str, data: bytes) -> bool:
-        with self.lock("create"):
-            if self.exists(path):
-                return False
-            self.write_bytes(path, data)
-        return True
-
-    def replace_bytes(self, path: str, data: bytes, expected: bytes | None) -> bool:
-        with self.lock("replace"):
-            try:
-                found: bytes | None = self.read_bytes(path)
-            except FileNotFoundError:
-                found = None
-            if found != expected:
-                return False
-            self.write_bytes(path, data)
-            return True
-
-    def exists(self, path: str) -> bool:
-        return self._path(path).is_file()
-
-    def list_files(self, folder: str) -> list[StoredFile]:
-        files: list[StoredFile] = []
-        for entry, path in self._walk(folder):
-            if not is_temporary(entry.name):
-                with contextlib.suppress(FileNotFoundError):  # gone between the listing and this look
-                    status = entry.stat()
-                    files.append(StoredFile(path, status.st_size, status.st_mtime))
-        return sorted(files, key=lambda file: file.path)
-
-    def _walk(self, folder: str) -> "Iterator[tuple[os.DirEntry[str], str]]":
-        pending = [folder.strip("/")]
-        while pending:
-            current = pending.pop()
-            try:
-                entries = list(os.scandir(self._path(current)))
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            for entry in entries:
-                path = f"{current}/{entry.name}" if current else entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(path)
-                else:
-                    yield entry, path
-
-    def delete(self, path: str) -> None:
-        self._path(path).unlink(missing_ok=True)
-
-    def delete_tree(self, folder: str) -> None:
-        target = self._path(folder)
-        while True:
-            try:
-                shutil.rmtree(target)
-                return
-            except FileNotFoundError:  # all of it was gone, or a neighbour removed one file first
-                if not target.exists():
-                    return
-
-    def delete_empty_folders(self, folder: str) -> None:
-        for current, _, _ in os.walk(self._path(folder), topdown=False):
-            with contextlib.suppress(OSError):  # not empty, or gone already
-                Path(current).rmdir()
-
-    def delete_unless_appended(self, path: str) -> bool:
-        return remove_unless_locked(self._path(path))
-
-    def delete_leftovers(self) -> None:
-        for entry, path in self._walk(""):
-            if is_temporary(entry.name):
-                remove_unless_locked(self._path(path))
-
-    def open_output(self, path: str) -> LocalOutput:
-        return LocalOutput(self._path(path))
-
-    def open_parquet(self, path: str) -> pq.ParquetFile:
-        return pq.ParquetFile(self._path(path), memory_map=True, page_checksum_verification=True)
-
-    def digest(self, path: str) -> str:
-        with self._path(path).open("rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
-            return digest.hexdigest()
-
-    def move(self, source: str, target: str) -> None:
-        origin, goal = self._path(source), self._path(target)
-        make_folder(goal.parent)
-        origin.replace(goal)
-        sync_folder(goal.parent)
-        sync_folder(origin.parent)
-
-    def link(self, source: str, target: str) -> None:
-        origin, goal = self._path(source), self._path(target)
-        make_folder(goal.parent)
-        goal.unlink(missing_ok=True)
-        try:
-            goal.hardlink_to(origin)
-        except OSError as error:
-            if error.errno not in _NO_HARD_LINKS:
-                raise
-            self._copy(origin, target)
-
-    def _copy(self, origin: Path, target: str) -> None:
-        with origin.open("rb") as file, self.open_output(target) as output:
-            while block := file.read(1 << 20):
-                output.write(block)
-
-    def sync_folder(self, folder: str) -> None:
-        sync_folder(self._path(folder))
-
-    def append(self, path: str) -> LocalAppender:
-        return LocalAppender(self._path(path))
-
-    def is_being_appended(self, path: str) -> bool:
-        return is_locked(self._path(path))
-
-    def lock(self, name: str) -> AbstractContextManager[None]:
-        return hold_lock(self._path(f"{LOCKS}/{name}.lock"))
-
-    def check_writable(self) -> None:
-        probe = temporary_beside(self._path("probe"))
-        try:
-            with LocalOutput(probe) as output:
-                output.write(b"")
-            probe.unlink()
-        except OSError as error:
-            raise ConfigError(
-                f"cannot write to the dataset folder {self.root}: {error.strerror or error}. "
-                "Choose another folder (dataset: in the config) or give yourself write access to it."
-            ) from error
