@@ -20,6 +20,7 @@ from transforms.storage.registers import read_register
 from transforms.storage.run_folder import remove_dead_runs
 from transforms.storage.store import Store, open_store
 
+_JOURNAL = "_journal"
 _KEPT = ("documents", "documents_empty", "chunks", "texts", "duplicates")
 _NOTHING = (
     "documents_rejected",
@@ -54,6 +55,9 @@ def summary_if_unchanged(config: RunConfig, run_id: str, started_at: float) -> d
     previous = current_manifest(store)
     if previous is None or not _is_same_job(config, previous):
         return None
+    remove_dead_runs(store, run_id)
+    if store.list_files(_JOURNAL):  # of a run that goes on, or that died between its commit and its tidying up
+        return None
     known = read_register(store, previous, config.reading_fingerprint())
     if known is None or not _are_same_documents(config, known):
         return None
@@ -61,7 +65,6 @@ def summary_if_unchanged(config: RunConfig, run_id: str, started_at: float) -> d
         return None
     if not config.is_local:
         read_key(config.endpoint.api_key_env)
-    remove_dead_runs(store, run_id)
     return _summary(store, previous, started_at)
 
 
