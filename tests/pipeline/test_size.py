@@ -1,7 +1,6 @@
 """The sizes on paper against real runs: what is reckoned from a config is what a run then measures."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,6 +30,12 @@ from transforms.records import FoundDocument
 
 DIMENSION, MAX_TOKENS, DOCUMENTS = 1024, 128, 30
 DEMO = Path("configs/demo_corpus")
+_TELL_PEAK = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+"""Runs a command from a small process: a child is charged with the memory of the process that started it."""
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +75,10 @@ def measured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     size = write_corpus(folder / "docs", DOCUMENTS, 200)
     config = config_for(folder, server.base_url, request.param)
     launches = Launches(folder, config)
-    command = [sys.executable, "-m", "pipeline", *launches.run_arguments()]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
-        assert process.stdout is not None
-        lines = process.stdout.read().splitlines()
-        _, _, usage = os.wait4(process.pid, 0)
-        process.returncode = 0
-    summary = json.loads(lines[-1])
+    command = [sys.executable, "-c", _TELL_PEAK, sys.executable, "-m", "pipeline", *launches.run_arguments()]
+    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment(), check=True).stdout
+    *_, last_line, peak_kb = said.splitlines()
+    summary = json.loads(last_line)
     tokens = summary["estimated_tokens"] / summary["texts"]
     corpus = Corpus(
         summary["chunks"], tokens, tokens, summary["chunks"] / DOCUMENTS, size / summary["estimated_tokens"], False
@@ -84,7 +86,7 @@ def measured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     plan = plan_of(parse_config(config, "test"), 1)
     reckoned = measure(corpus, plan, mechanics(plan.dimension), StoragePrices())
     manifest = json.loads((folder / "out" / "manifest.json").read_bytes())
-    return Measured(summary, manifest["parts"], usage.ru_maxrss * 1024, reckoned)
+    return Measured(summary, manifest["parts"], int(peak_kb) * 1024, reckoned)
 
 
 def test_parts_are_as_many_and_as_large_as_reckoned(measured: Measured) -> None:
