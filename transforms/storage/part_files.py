@@ -22,16 +22,18 @@ def rows_per_row_group(dimension: int) -> int:
 
 
 def open_part_writer(output: object, schema: pa.Schema) -> pq.ParquetWriter:
-    """Return a writer set for vectors: no dictionary on them (it only costs), zstd 1, plain pages that every reader knows.
+    """Return a writer set for vectors: plain pages that every reader knows; the other columns zstd 1.
 
-    Numbers of one byte are the exception: Parquet stores them in four, and with a dictionary in one.
+    Compressing floats saves a fourteenth of their size, and takes as long to read again as all the rest of a search.
+    Numbers of one byte are the exception: Parquet stores them in four, and with a dictionary and zstd in about one.
     """
     is_of_bytes = schema.field(VECTOR_COLUMN).type.value_type.bit_width == 8
+    compressed = [name for name in schema.names if name != VECTOR_COLUMN] + ([_VECTOR_PATH] if is_of_bytes else [])
     return pq.ParquetWriter(
         output,
         schema,
-        compression="zstd",
-        compression_level=1,
+        compression=dict.fromkeys(compressed, "zstd"),
+        compression_level=dict.fromkeys(compressed, 1),
         use_dictionary=[*_DICTIONARY_COLUMNS, _VECTOR_PATH] if is_of_bytes else _DICTIONARY_COLUMNS,
         write_statistics=_STATISTICS_COLUMNS,
         store_schema=True,
