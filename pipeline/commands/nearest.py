@@ -129,7 +129,10 @@ def _best_of_part(
     """Return a part's ``k`` best rows, and how many of its rows took part."""
     best: list[_Candidate] = []
     row_number = compared = 0
-    for batch in file.iter_batches(rows_at_once, columns=["id", manifest.stamp.column, *row_filter.columns]):
+    # On Arrow's own threads an object of a bucket could still be let go of while the interpreter ends, which aborts it.
+    for batch in file.iter_batches(
+        rows_at_once, columns=["id", manifest.stamp.column, *row_filter.columns], use_threads=False
+    ):
         kept = np.flatnonzero(row_filter.matches(batch))
         compared += len(kept)
         found = _best_of_batch(batch, manifest, kept, wanted, k)
@@ -185,7 +188,7 @@ def _read_row(store: Store, candidate: _Candidate, columns: Sequence[str]) -> di
         rows = file.metadata.row_group(group).num_rows
         if row_number < rows:
             found: dict[str, Any] = (
-                file.read_row_group(group, columns=list(columns)).slice(row_number, 1).to_pylist()[0]
+                file.read_row_group(group, columns=list(columns), use_threads=False).slice(row_number, 1).to_pylist()[0]
             )
             return found
         row_number -= rows
